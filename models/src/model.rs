@@ -1,0 +1,69 @@
+//! The seam between the engine and whatever computes logits: the decoder, or the simulator's
+//! hash model.
+//!
+//! A model holds weights and the memory of KV pages. It does not know who owns a page.
+
+use kernels::{PageId, RowAddr, Span};
+
+/// Index in the vocabulary.
+pub type TokenId = u32;
+
+/// The numbers of a model that the engine plans with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelShape {
+    /// Entries of the vocabulary.
+    pub vocab: usize,
+    /// Longest composition, in positions.
+    pub context_max: usize,
+    /// Transformer layers.
+    pub layers: usize,
+    /// Token rows in a KV page.
+    pub page_rows: usize,
+    /// KV pages in the pool.
+    pub pages: usize,
+    /// Bytes of one page.
+    pub page_bytes: usize,
+    /// Rows a batch may hold.
+    pub batch_rows_max: usize,
+    /// Rows of one batch whose logits may be asked for.
+    pub logits_rows_max: usize,
+    /// Hash over everything a KV byte depends on besides tokens: weights, tokenizer, kv dtype,
+    /// layout version.
+    pub fingerprint: [u8; 32],
+}
+
+/// Rows to forward together. Rows belong to spans; spans cover all rows in order.
+///
+/// K and V of every row are written before any row attends, layer by layer.
+#[derive(Clone, Debug)]
+pub struct Batch<'a> {
+    /// Token of each row.
+    pub tokens: &'a [TokenId],
+    /// Composed position of each row, where its query stands and its key is rotated.
+    pub positions: &'a [u32],
+    /// Where each row's K and V are written.
+    pub writes: &'a [RowAddr],
+    /// Who looks at what.
+    pub spans: &'a [Span<'a>],
+    /// Rows whose logits are wanted, ascending.
+    pub logits_rows: &'a [usize],
+}
+
+/// Computes logits over KV pages that it holds and the engine owns.
+pub trait Model: Send {
+    /// The numbers to plan with.
+    fn shape(&self) -> &ModelShape;
+
+    /// Writes K and V of all rows and fills `logits` with `[logits_rows.len(), vocab]`.
+    ///
+    /// A row's result depends only on its token, its position and the rows it sees: never on
+    /// the other rows of the batch.
+    fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>);
+
+    /// Copies the first `rows` rows of page `from` to page `to`.
+    fn copy_rows(&mut self, from: PageId, to: PageId, rows: usize);
+
+    /// Hash of the KV bytes of the first `rows` rows of `pages` (all layers, K and V, in a
+    /// canonical order that does not depend on what lies behind `rows`).
+    fn digest(&self, pages: &[PageId], rows: usize) -> [u8; 32];
+}
