@@ -7,8 +7,24 @@
 //! Invariant: no op's result for a row depends on which other rows are in the batch, on how a
 //! long input was cut, or on the number of threads.
 
+mod add;
+mod blocks;
+mod cpu;
+mod embed;
+mod gated;
+mod isa;
 mod kv;
+mod matmul;
+mod rms_norm;
 mod run;
 
+pub use add::{add, add_bias};
+pub use blocks::{BlockFormat, dequantize};
+pub use cpu::Cpu;
+pub use embed::embed;
+pub use gated::{Gate, gated};
+pub use isa::{Isa, UnknownIsa};
 pub use kv::{KvDtype, KvLayout, PageId, RowAddr};
+pub use matmul::{Input, Matrix, PackError, matmul};
+pub use rms_norm::rms_norm;
 pub use run::{Run, Span};

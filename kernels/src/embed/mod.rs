@@ -1,0 +1,18 @@
+//! `out[t, c] = scale · table[tokens[t], c]`: rows of the embedding table.
+
+use crate::{Cpu, Matrix};
+
+/// `out[t, c] = scale · table[tokens[t], c]`, with `out [tokens, table.cols]`.
+///
+/// # Panics
+/// When a token is not below `table.rows()` or `out` has another length.
+pub fn embed(cpu: &Cpu, table: &Matrix, tokens: &[u32], scale: f32, out: &mut [f32]) {
+    let cols = table.cols();
+    assert_eq!(out.len(), tokens.len() * cols, "one row per token");
+    cpu.split_rows(out, cols, 16, |first, rows| {
+        for (row, &token) in rows.chunks_exact_mut(cols).zip(&tokens[first..]) {
+            table.row(token as usize, row);
+            row.iter_mut().for_each(|v| *v *= scale);
+        }
+    });
+}

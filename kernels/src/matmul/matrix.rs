@@ -1,0 +1,124 @@
+//! Weights, repacked at load.
+
+use crate::{BlockFormat, Cpu, dequantize};
+use std::fmt;
+
+/// Weights `[rows, cols]`: `rows` outputs, `cols` inputs.
+#[derive(Clone)]
+pub struct Matrix {
+    rows: usize,
+    cols: usize,
+    values: Vec<f32>,
+}
+
+impl Matrix {
+    /// Repacks `bytes`, `rows × cols` numbers of `format` row after row as a GGUF file has them.
+    pub fn pack(
+        _cpu: &Cpu,
+        format: BlockFormat,
+        rows: usize,
+        cols: usize,
+        bytes: &[u8],
+    ) -> Result<Self, PackError> {
+        check_shape(format, rows, cols, bytes.len())?;
+        let mut values = vec![0.0; rows * cols];
+        dequantize(format, bytes, &mut values);
+        Ok(Self { rows, cols, values })
+    }
+
+    /// Outputs.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Inputs.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes of memory held.
+    pub fn bytes(&self) -> usize {
+        self.values.len() * size_of::<f32>()
+    }
+
+    /// Writes row `row` dequantized to `out [cols]`.
+    ///
+    /// # Panics
+    /// When `row` is not below `rows()` or `out` has another length.
+    pub fn row(&self, row: usize, out: &mut [f32]) {
+        out.copy_from_slice(&self.values[row * self.cols..][..self.cols]);
+    }
+}
+
+impl fmt::Debug for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Matrix([{}, {}], {} bytes)", self.rows, self.cols, self.bytes())
+    }
+}
+
+fn check_shape(
+    format: BlockFormat,
+    rows: usize,
+    cols: usize,
+    given: usize,
+) -> Result<(), PackError> {
+    if rows == 0 || cols == 0 {
+        return Err(PackError::Empty { rows, cols });
+    }
+    if !cols.is_multiple_of(format.block_len()) {
+        return Err(PackError::RaggedBlocks { cols, block: format.block_len() });
+    }
+    let expected = (cols / format.block_len())
+        .checked_mul(format.block_bytes())
+        .and_then(|row| row.checked_mul(rows));
+    if expected != Some(given) {
+        return Err(PackError::WrongLength { format, rows, cols, given });
+    }
+    Ok(())
+}
+
+/// Why bytes are no matrix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PackError {
+    /// No rows or no columns.
+    Empty {
+        /// Rows asked for.
+        rows: usize,
+        /// Columns asked for.
+        cols: usize,
+    },
+    /// A row is not whole blocks.
+    RaggedBlocks {
+        /// Columns asked for.
+        cols: usize,
+        /// Numbers in one block of the format.
+        block: usize,
+    },
+    /// The bytes are too few or too many.
+    WrongLength {
+        /// The format.
+        format: BlockFormat,
+        /// Rows asked for.
+        rows: usize,
+        /// Columns asked for.
+        cols: usize,
+        /// Bytes given.
+        given: usize,
+    },
+}
+
+impl fmt::Display for PackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty { rows, cols } => write!(f, "a matrix of {rows} × {cols} is empty"),
+            Self::RaggedBlocks { cols, block } => {
+                write!(f, "rows of {cols} numbers are not whole blocks of {block}")
+            }
+            Self::WrongLength { format, rows, cols, given } => {
+                write!(f, "{given} bytes are not {rows} × {cols} numbers of {format:?}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PackError {}
