@@ -3,6 +3,7 @@
 //! Does not know what a fragment or a join policy is: it forwards batches of rows over runs of KV
 //! pages and returns logits.
 
+pub mod catalogue;
 mod model;
 mod tokenizer;
 mod turns;

@@ -1,0 +1,333 @@
+//! What will be run: arguments checked together, files read, addresses and defaults resolved.
+//!
+//! Everything that can be wrong about a setting is found here, before a model is loaded.
+
+use crate::{
+    Bytes,
+    args::{Device, EngineArgs, GenerateArgs, Join, ServeArgs},
+};
+use engine::{JoinPolicy, Sampling};
+use kernels::KvDtype;
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    io::Read as _,
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+/// Which model to load and what it may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// A catalogue name, a path, or `hf:owner/repo/file`: what `models::catalogue::fetch` takes.
+    pub model: String,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Number format of cached keys and values.
+    pub kv_dtype: KvDtype,
+    /// Memory for cached keys and values.
+    pub kv_memory: Bytes,
+    /// Longest composition and answer together, in tokens; `None` is the model's own limit.
+    pub context: Option<usize>,
+    /// Generations that may wait for a place.
+    pub waiting_max: usize,
+    /// Generations that run at once.
+    pub running_max: usize,
+}
+
+impl EngineConfig {
+    /// For commands that run one generation at a time.
+    pub fn single(args: EngineArgs) -> Result<Self, ConfigError> {
+        Self::resolve(args, 1, 1)
+    }
+
+    fn resolve(
+        args: EngineArgs,
+        waiting_max: usize,
+        running_max: usize,
+    ) -> Result<Self, ConfigError> {
+        if let Device::Cuda(index) = args.device {
+            return Err(ConfigError::CudaNotBuilt { index });
+        }
+        if args.model.trim().is_empty() {
+            return Err(ConfigError::NoModel);
+        }
+        let threads = match args.threads {
+            Some(threads) => threads.get(),
+            None => thread::available_parallelism().map_or(1, usize::from),
+        };
+        if threads > THREADS_MAX {
+            return Err(ConfigError::Threads { given: threads, max: THREADS_MAX });
+        }
+        if args.kv_memory < KV_MEMORY_MIN {
+            return Err(ConfigError::KvMemory { given: args.kv_memory, min: KV_MEMORY_MIN });
+        }
+        Ok(Self {
+            model: args.model,
+            threads,
+            kv_dtype: args.kv_dtype.into(),
+            kv_memory: args.kv_memory,
+            context: args.context.map(usize::from),
+            waiting_max,
+            running_max,
+        })
+    }
+
+    /// Pages that fit in the memory given, for pages of `page_bytes`.
+    pub fn kv_pages(&self, page_bytes: usize) -> usize {
+        usize::try_from(self.kv_memory.0).unwrap_or(usize::MAX) / page_bytes
+    }
+}
+
+/// `cento serve`, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// Model and memory.
+    pub engine: EngineConfig,
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// Keys of which a client must send one; `None` asks for none.
+    pub api_keys: Option<BTreeSet<String>>,
+    /// Largest request body in bytes.
+    pub body_bytes_max: usize,
+    /// Longest time one request may take.
+    pub request_timeout: Duration,
+}
+
+impl TryFrom<ServeArgs> for ServeConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
+        let unusable = |source| ConfigError::Host { host: args.host.clone(), source };
+        let address = (args.host.as_str(), args.port)
+            .to_socket_addrs()
+            .map_err(unusable)?
+            .next()
+            .ok_or_else(|| unusable(io::ErrorKind::AddrNotAvailable.into()))?;
+        let api_keys = args.api_key_file.as_deref().map(read_api_keys).transpose()?;
+        if args.body_limit < BODY_LIMIT_MIN {
+            return Err(ConfigError::BodyLimit { given: args.body_limit, min: BODY_LIMIT_MIN });
+        }
+        let body_bytes_max = usize::try_from(args.body_limit.0).unwrap_or(usize::MAX);
+        Ok(Self {
+            engine: EngineConfig::resolve(args.engine, args.queue.get(), args.running.get())?,
+            address,
+            api_keys,
+            body_bytes_max,
+            request_timeout: Duration::from_secs_f64(args.request_timeout.0),
+        })
+    }
+}
+
+/// `cento generate`, checked and read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateConfig {
+    /// Model and memory.
+    pub engine: EngineConfig,
+    /// The prompt's text.
+    pub prompt: String,
+    /// The fragments' texts in order.
+    pub fragments: Vec<String>,
+    /// Text of the system turn; `None` is the model's own.
+    pub system: Option<String>,
+    /// No chat template.
+    pub raw: bool,
+    /// How fragments are joined.
+    pub policy: JoinPolicy,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Tokens to generate at most.
+    pub max_tokens: usize,
+    /// Texts that end the answer.
+    pub stop: Vec<String>,
+    /// Print JSON.
+    pub json: bool,
+}
+
+impl TryFrom<GenerateArgs> for GenerateConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: GenerateArgs) -> Result<Self, ConfigError> {
+        check_range("--temperature", args.temperature, 0.0..=100.0)?;
+        check_range("--top-p", args.top_p, 0.0..=1.0)?;
+        check_range("--min-p", args.min_p, 0.0..=1.0)?;
+        if let Some(empty) = args.stop.iter().position(String::is_empty) {
+            return Err(ConfigError::EmptyStop { index: empty });
+        }
+        let prompt = if args.prompt == "-" { read_standard_input()? } else { args.prompt };
+        if prompt.is_empty() {
+            return Err(ConfigError::EmptyPrompt);
+        }
+        let fragments = args.fragments.into_iter().map(read_fragment).collect::<Result<_, _>>()?;
+        Ok(Self {
+            engine: EngineConfig::single(args.engine)?,
+            prompt,
+            fragments,
+            system: args.system,
+            raw: args.raw,
+            policy: match args.join {
+                Join::Recompute => JoinPolicy::Recompute,
+                Join::Reuse => JoinPolicy::Reuse,
+            },
+            sampling: Sampling {
+                temperature: args.temperature,
+                top_p: args.top_p,
+                top_k: args.top_k,
+                min_p: args.min_p,
+                repetition_penalty: 1.0,
+                presence_penalty: 0.0,
+                frequency_penalty: 0.0,
+                seed: args.seed,
+            },
+            max_tokens: args.max_tokens,
+            stop: args.stop,
+            json: args.json,
+        })
+    }
+}
+
+/// A setting that cannot be run with, and what would do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// `--device cuda:N`.
+    #[error(
+        "--device cuda:{index}: this version of Cento computes on the CPU only; CUDA is not built \
+         yet. Use --device cpu (or auto)"
+    )]
+    CudaNotBuilt {
+        /// The device asked for.
+        index: u32,
+    },
+    /// An empty `--model`.
+    #[error("--model is empty: give a name (see `cento models`), a path, or hf:OWNER/REPO/FILE")]
+    NoModel,
+    /// More threads than the kernels take.
+    #[error("--threads {given}: at most {max}")]
+    Threads {
+        /// As typed.
+        given: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Too little memory for any model.
+    #[error("--kv-memory {given}: at least {min}")]
+    KvMemory {
+        /// As typed.
+        given: Bytes,
+        /// The limit.
+        min: Bytes,
+    },
+    /// A body limit under which no request fits.
+    #[error("--body-limit {given}: at least {min}")]
+    BodyLimit {
+        /// As typed.
+        given: Bytes,
+        /// The limit.
+        min: Bytes,
+    },
+    /// The host does not resolve to an address.
+    #[error("--host {host}: not an address of this machine: {source}")]
+    Host {
+        /// As typed.
+        host: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file named by a flag cannot be read.
+    #[error("{flag}: cannot read {path}: {source}")]
+    Unreadable {
+        /// The flag.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The key file holds no key: everybody would be locked out.
+    #[error("--api-key-file: {path} holds no key: write one on a line")]
+    NoKeys {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A number out of its range, or not a number.
+    #[error("{flag} {given}: expected a number from {min} to {max}")]
+    Range {
+        /// The flag.
+        flag: &'static str,
+        /// As typed.
+        given: f32,
+        /// Least.
+        min: f32,
+        /// Most.
+        max: f32,
+    },
+    /// Nothing to continue.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    /// An empty stop text would end every answer at once.
+    #[error("--stop number {} is empty", index + 1)]
+    EmptyStop {
+        /// Its place, from 0.
+        index: usize,
+    },
+}
+
+/// More than any machine of the kind Cento is for has.
+const THREADS_MAX: usize = 1024;
+/// Under this no model holds one page.
+const KV_MEMORY_MIN: Bytes = Bytes(1 << 20);
+/// Under this no useful request fits.
+const BODY_LIMIT_MIN: Bytes = Bytes(1 << 10);
+
+fn read_api_keys(path: &Path) -> Result<BTreeSet<String>, ConfigError> {
+    let flag = "--api-key-file";
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        flag,
+        path: path.to_owned(),
+        source,
+    })?;
+    let lines = text.lines().map(str::trim);
+    let keys: BTreeSet<String> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
+    if keys.is_empty() {
+        return Err(ConfigError::NoKeys { path: path.to_owned() });
+    }
+    Ok(keys)
+}
+
+fn read_fragment(text: String) -> Result<String, ConfigError> {
+    let Some(path) = text.strip_prefix('@') else { return Ok(text) };
+    fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        flag: "--fragment",
+        path: path.into(),
+        source,
+    })
+}
+
+fn read_standard_input() -> Result<String, ConfigError> {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).map_err(|source| ConfigError::Unreadable {
+        flag: "the prompt",
+        path: "standard input".into(),
+        source,
+    })?;
+    Ok(text)
+}
+
+fn check_range(
+    flag: &'static str,
+    given: f32,
+    range: std::ops::RangeInclusive<f32>,
+) -> Result<(), ConfigError> {
+    if range.contains(&given) {
+        return Ok(());
+    }
+    Err(ConfigError::Range { flag, given, min: *range.start(), max: *range.end() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! Settings are checked before anything is loaded.
+
+use super::*;
+use crate::args::{Args, Command};
+use clap::Parser as _;
+
+fn serve(line: &str) -> Result<ServeConfig, ConfigError> {
+    let line = format!("cento serve {line}");
+    match Args::parse_from(line.split_whitespace()).command {
+        Command::Serve(args) => args.try_into(),
+        other => panic!("{other:?} is not serve"),
+    }
+}
+
+#[test]
+fn defaults() {
+    let config = serve("--threads 3").unwrap();
+    assert_eq!(config.address.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.api_keys, None);
+    assert_eq!(config.request_timeout, Duration::from_secs(600));
+    assert_eq!(config.engine.model, models::catalogue::DEFAULT);
+    assert_eq!(config.engine.threads, 3);
+    assert_eq!(config.engine.kv_dtype, KvDtype::F16);
+    assert_eq!(config.engine.kv_pages(1 << 20), 2048);
+    assert_eq!((config.engine.waiting_max, config.engine.running_max), (64, 8));
+}
+
+#[test]
+fn refusals_say_what_would_do() {
+    let refuses = |line: &str, part: &str| {
+        let error = serve(line).expect_err(line).to_string();
+        assert!(error.contains(part), "{line}: {error}");
+    };
+    refuses("--device cuda:0", "--device cpu");
+    refuses("--threads 5000", "at most 1024");
+    refuses("--kv-memory 4", "at least 1 MiB");
+    refuses("--body-limit 3", "at least 1 KiB");
+    refuses("--host 999.1.1.1", "--host 999.1.1.1");
+    refuses("--api-key-file /nonexistent/keys", "/nonexistent/keys");
+}
