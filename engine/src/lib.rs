@@ -4,6 +4,7 @@
 //! Does no I/O, reads no clock but the one it is given, and knows neither HTTP nor JSON.
 
 mod api;
+pub mod gates;
 mod handle;
 
 pub use api::*;

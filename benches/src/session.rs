@@ -1,0 +1,95 @@
+//! A loaded model behind a running engine, as a user's server would hold it, and one call to it.
+
+use anyhow::{Context, anyhow};
+use engine::{
+    Composition, Config, Counts, Engine, Event, JoinPolicy, MonotonicClock, Request, Sampling,
+    Timings,
+};
+use models::{LoadOptions, ModelInfo, TokenId};
+use std::{
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+/// An engine over one model.
+pub(crate) struct Session {
+    pub(crate) engine: Engine,
+    pub(crate) info: ModelInfo,
+    pub(crate) root: Arc<[TokenId]>,
+    pub(crate) load_s: f64,
+}
+
+/// What one generation did.
+pub(crate) struct Answer {
+    pub(crate) tokens: Vec<TokenId>,
+    pub(crate) counts: Counts,
+    pub(crate) timings: Timings,
+}
+
+impl Session {
+    /// Fetches and loads `model` with `threads` (0: physical cores) and starts an engine.
+    #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
+    pub(crate) fn open(model: &str, options: &LoadOptions) -> anyhow::Result<Self> {
+        let path = models::catalogue::fetch(model, &mut models::catalogue::Quiet)?;
+        let begun = Instant::now();
+        let loaded = models::load(&path, options)?;
+        let load_s = begun.elapsed().as_secs_f64();
+        let root = loaded.turns.default_root().into();
+        let info = loaded.info;
+        let engine = Engine::start(
+            Box::new(loaded.decoder),
+            Some(loaded.tokenizer),
+            Config::default(),
+            Arc::new(MonotonicClock::default()),
+        );
+        Ok(Self { engine, info, root, load_s })
+    }
+
+    /// Runs one greedy generation of exactly `max_tokens` tokens and waits for its end.
+    pub(crate) fn generate(
+        &self,
+        composition: Composition,
+        policy: JoinPolicy,
+        max_tokens: usize,
+    ) -> anyhow::Result<Answer> {
+        let (sender, events) = mpsc::channel();
+        let request = Request {
+            tenant: "bench".into(),
+            composition,
+            policy,
+            sampling: Sampling::greedy(),
+            stop_tokens: Vec::new(),
+            stop_strings: Vec::new(),
+            max_tokens,
+            logprobs: None,
+            echo: false,
+        };
+        self.engine.submit(request, Box::new(move |event| sender.send(event).is_ok()))?;
+        let mut tokens = Vec::new();
+        loop {
+            match events.recv_timeout(Duration::from_mins(10)).context("the engine fell silent")? {
+                Event::Token { token, .. } => tokens.push(token),
+                Event::Scored { .. } => {}
+                Event::Finished { summary, .. } => {
+                    let (counts, timings) = (summary.counts, summary.timings);
+                    return Ok(Answer { tokens, counts, timings });
+                }
+                Event::Failed(error) => return Err(anyhow!(error)),
+            }
+        }
+    }
+
+    /// Tokens that look like text to a cache: below the vocabulary, never twice the same run.
+    pub(crate) fn filler(&self, seed: u64, count: usize) -> Vec<TokenId> {
+        // Ordinary tokens start after the specials, which stand first in every vocabulary here.
+        let (low, high) = (300, self.engine.shape().vocab.min(30_000) as u64);
+        (0..count as u64)
+            .map(|i| {
+                let mut x = (seed << 32 | i).wrapping_add(0x9E37_79B9_7F4A_7C15);
+                x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+                x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+                (low + (x ^ (x >> 31)) % (high - low)) as TokenId
+            })
+            .collect()
+    }
+}
