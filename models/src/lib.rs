@@ -3,11 +3,25 @@
 //! Does not know what a fragment or a join policy is: it forwards batches of rows over runs of KV
 //! pages and returns logits.
 
+// Not `forbid`: `weights.rs` maps files, the one place that expects unsafe code.
+#![deny(unsafe_code)]
+
 pub mod catalogue;
+mod config;
+pub mod gguf;
+mod load_error;
 mod model;
+pub mod safetensors;
 mod tokenizer;
 mod turns;
+mod value;
+mod weights;
 
+pub use gguf::Gguf;
+pub use load_error::LoadError;
 pub use model::{Batch, Model, ModelShape, TokenId};
+pub use safetensors::Safetensors;
 pub use tokenizer::{TextStream, Tokenizer};
 pub use turns::{Message, Turns, TurnsError};
+pub use value::{Array, Metadata, Value};
+pub use weights::{Entry, Mapping, Tensor, Weights};
