@@ -8,23 +8,36 @@
 //! long input was cut, or on the number of threads.
 
 mod add;
+mod attention;
 mod blocks;
 mod cpu;
 mod embed;
 mod gated;
 mod isa;
 mod kv;
+mod kv_append;
 mod matmul;
+mod merge;
 mod rms_norm;
+mod rope;
 mod run;
+mod sampling;
 
 pub use add::{add, add_bias};
+pub use attention::{AttentionScratch, AttentionShape, Queries, attention};
 pub use blocks::{BlockFormat, dequantize};
 pub use cpu::Cpu;
 pub use embed::embed;
 pub use gated::{Gate, gated};
 pub use isa::{Isa, UnknownIsa};
-pub use kv::{KvDtype, KvLayout, PageId, RowAddr};
+pub use kv::{HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PageId, PoolError, RowAddr};
+pub use kv_append::{KvRows, kv_append};
 pub use matmul::{Input, Matrix, PackError, matmul};
+pub use merge::{PartialState, merge};
 pub use rms_norm::rms_norm;
+pub use rope::{RopeStyle, RopeTable};
 pub use run::{Run, Span};
+pub use sampling::{
+    ChoiceScratch, Filters, Penalties, PenaltyScratch, SampleError, choose, greedy, log_sum_exp,
+    penalize, top, uniform,
+};

@@ -1,0 +1,16 @@
+//! From logits to a token: log-probabilities, penalties, filters and the choice.
+//!
+//! All pure functions of their arguments; chance comes in as a number of [`uniform`].
+
+mod choose;
+mod logprob;
+mod penalties;
+mod uniform;
+
+pub use choose::{ChoiceScratch, Filters, SampleError, choose, greedy};
+pub use logprob::{log_sum_exp, top};
+pub use penalties::{Penalties, PenaltyScratch, penalize};
+pub use uniform::uniform;
+
+#[cfg(test)]
+mod tests;
