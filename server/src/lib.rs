@@ -1,15 +1,42 @@
 //! The server: command line, configuration, HTTP. Turns what was typed or sent into the engine's
 //! plain data and back.
 //!
-//! Does not know what a page is.
+//! `app` turns an [`AppState`] into a router, so that tests call it in memory. JSON is validated
+//! here, once, into `engine::Request`. Does not know what a page is.
 
 #![forbid(unsafe_code)]
 
+pub mod api;
+mod app;
 mod args;
+mod auth;
 mod bytes;
 pub mod commands;
 mod config;
+pub mod error;
+pub mod extract;
+mod fragment_names;
+mod generations;
+pub mod limits;
+mod metrics;
+mod random;
+mod snapshot;
+pub mod sse;
+mod state;
+mod time;
 
+pub use app::app;
 pub use args::Args;
+pub use auth::{ApiKeys, Tenant};
 pub use bytes::Bytes;
 pub use config::{ConfigError, EngineConfig, GenerateConfig, ServeConfig};
+pub use error::ApiError;
+pub use extract::JsonBody;
+pub use fragment_names::{FragmentName, FragmentNames};
+pub use generations::{Entry, FragmentUse, Generation, Generations, Options, Reader};
+pub use limits::Limits;
+pub use metrics::Metrics;
+pub use random::{random_id, random_seed};
+pub use snapshot::{Snapshot, Status};
+pub use state::{AppState, ModelInfo, Parts, blocking};
+pub use time::{SystemClock, Time};

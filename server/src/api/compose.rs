@@ -1,0 +1,312 @@
+//! The parts that requests name: wire types, and their way to token ids.
+
+use crate::{
+    ApiError, AppState, FragmentUse, Tenant,
+    limits::{COMPOSE_PARTS_MAX, NAME_BYTES_MAX, TAIL_PARTS_MAX},
+};
+use engine::{Composition, FragmentId, FragmentInfo, RequestError};
+use models::TokenId;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use std::{fmt, sync::Arc};
+use utoipa::ToSchema;
+
+/// A part of a composition. One of `fragment`, `text`, `tokens` is given.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartBody {
+    /// A fragment put before, by id.
+    pub fragment: Option<String>,
+    /// A side context, by id: comes later, refused for now.
+    pub side: Option<String>,
+    /// Text. Special tokens written in it stay text.
+    pub text: Option<String>,
+    /// Token ids, taken as they are.
+    pub tokens: Option<Vec<TokenId>>,
+    /// With `text`: the chat template's text of this role is put around it.
+    pub role: Option<String>,
+    /// A name for listings.
+    pub name: Option<String>,
+}
+
+/// One message of a fragment.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MessageBody {
+    /// `system`, `user`, `assistant`, `tool`.
+    pub role: String,
+    /// Its text.
+    pub content: String,
+}
+
+/// What fragments are encoded after: a fragment's id, or `{"text"}`, `{"tokens"}`,
+/// `{"role", "text"}`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum RootBody {
+    /// The root is this fragment's root and the fragment itself.
+    Fragment(String),
+    /// Text or tokens.
+    Part(PartBody),
+}
+
+impl<'de> Deserialize<'de> for RootBody {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // By hand instead of `untagged`, which would forget which field was wrong.
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = RootBody;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a fragment id, or an object with `text` or `tokens`")
+            }
+
+            fn visit_str<E: de::Error>(self, id: &str) -> Result<RootBody, E> {
+                Ok(RootBody::Fragment(id.to_owned()))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<RootBody, A::Error> {
+                PartBody::deserialize(de::value::MapAccessDeserializer::new(map))
+                    .map(RootBody::Part)
+            }
+        }
+        from.deserialize_any(Visitor)
+    }
+}
+
+/// A composition, and the fragments that went into it.
+#[derive(Clone, Debug)]
+pub(crate) struct Composed {
+    pub(crate) composition: Composition,
+    pub(crate) fragments: Vec<FragmentUse>,
+}
+
+/// Turns parts into a composition. Blocking.
+pub(crate) fn compose(
+    state: &AppState,
+    tenant: &Tenant,
+    root: Option<&RootBody>,
+    parts: &[PartBody],
+    tail: &[PartBody],
+) -> Result<Composed, ApiError> {
+    at_most("compose", "parts", parts.len(), COMPOSE_PARTS_MAX)?;
+    at_most("tail", "parts", tail.len(), TAIL_PARTS_MAX)?;
+    let root = root_tokens(state, tenant, root)?;
+    let mut placements = Vec::with_capacity(parts.len());
+    let mut fragments = Vec::with_capacity(parts.len());
+    for (index, part) in parts.iter().enumerate() {
+        let (tokens, used) = placement(state, tenant, &root, part, &format!("compose[{index}]"))?;
+        placements.push(tokens);
+        fragments.push(used);
+    }
+    let tail = tail_tokens(state, tail)?;
+    Ok(Composed { composition: Composition { root, placements, tail }, fragments })
+}
+
+/// Tokens of a root; the model's own when none is given. Blocking.
+pub(crate) fn root_tokens(
+    state: &AppState,
+    tenant: &Tenant,
+    root: Option<&RootBody>,
+) -> Result<Arc<[TokenId]>, ApiError> {
+    let tokens: Arc<[TokenId]> = match root {
+        None => state.turns.default_root().into(),
+        Some(RootBody::Fragment(id)) => {
+            let fragment = known_fragment(state, tenant, id, "root")?;
+            fragment.root.iter().chain(fragment.tokens.iter()).copied().collect()
+        }
+        Some(RootBody::Part(part)) => {
+            refuse_given(
+                "root",
+                &[
+                    ("fragment", part.fragment.is_some()),
+                    ("side", part.side.is_some()),
+                    ("name", part.name.is_some()),
+                ],
+            )?;
+            match (&part.text, &part.tokens) {
+                (Some(text), None) => {
+                    let tokens = state.turns.root(part.role.as_deref(), text);
+                    tokens.map_err(|error| turns_error("root", &error))?.into()
+                }
+                (None, Some(tokens)) => given_tokens(state, "root", part, tokens)?.into(),
+                _ => return Err(one_of("root", "`text`, `tokens`")),
+            }
+        }
+    };
+    not_empty("root", &tokens)?;
+    Ok(tokens)
+}
+
+fn placement(
+    state: &AppState,
+    tenant: &Tenant,
+    root: &Arc<[TokenId]>,
+    part: &PartBody,
+    param: &str,
+) -> Result<(Arc<[TokenId]>, FragmentUse), ApiError> {
+    if part.side.is_some() {
+        let message = format!("{param}: side contexts are not available in this version");
+        return Err(
+            ApiError::bad_request(format!("{param}.side"), message).with_code("not_available")
+        );
+    }
+    check_name(&format!("{param}.name"), part.name.as_deref())?;
+    let Some(id) = &part.fragment else {
+        let tokens: Arc<[TokenId]> = part_tokens(state, param, part)?.into();
+        let used = FragmentUse {
+            id: None,
+            name: part.name.clone(),
+            tokens: tokens.len(),
+            other_root: false,
+        };
+        return Ok((tokens, used));
+    };
+    refuse_given(
+        param,
+        &[
+            ("text", part.text.is_some()),
+            ("tokens", part.tokens.is_some()),
+            ("role", part.role.is_some()),
+        ],
+    )?;
+    let fragment = known_fragment(state, tenant, id, &format!("{param}.fragment"))?;
+    let name = part
+        .name
+        .clone()
+        .or_else(|| state.fragment_names.get(&tenant.0, fragment.id).and_then(|known| known.name));
+    let other_root = fragment.root != *root;
+    let used =
+        FragmentUse { id: Some(fragment.id), name, tokens: fragment.tokens.len(), other_root };
+    Ok((fragment.tokens, used))
+}
+
+/// Tokens of a tail. After a turn that awaits an answer the model's turn is opened.
+fn tail_tokens(state: &AppState, parts: &[PartBody]) -> Result<Vec<TokenId>, ApiError> {
+    let mut tokens = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        let param = format!("tail[{index}]");
+        refuse_given(
+            &param,
+            &[
+                ("fragment", part.fragment.is_some()),
+                ("side", part.side.is_some()),
+                ("name", part.name.is_some()),
+            ],
+        )?;
+        tokens.extend(part_tokens(state, &param, part)?);
+    }
+    let last_role = parts.last().and_then(|part| part.role.as_deref());
+    if matches!(last_role, Some("user" | "tool")) {
+        tokens.extend(state.turns.generation_prompt());
+    }
+    not_empty("tail", &tokens)?;
+    Ok(tokens)
+}
+
+/// Tokens of a part given as text or tokens; not empty.
+pub(crate) fn part_tokens(
+    state: &AppState,
+    param: &str,
+    part: &PartBody,
+) -> Result<Vec<TokenId>, ApiError> {
+    let tokens = match (&part.text, &part.tokens) {
+        (Some(text), None) => {
+            let tokens = state.turns.part(part.role.as_deref(), text);
+            tokens.map_err(|error| turns_error(param, &error))?
+        }
+        (None, Some(tokens)) => given_tokens(state, param, part, tokens)?,
+        _ => return Err(one_of(param, "`fragment` (in `compose`), `text`, `tokens`")),
+    };
+    not_empty(param, &tokens)?;
+    Ok(tokens)
+}
+
+fn given_tokens(
+    state: &AppState,
+    param: &str,
+    part: &PartBody,
+    tokens: &[TokenId],
+) -> Result<Vec<TokenId>, ApiError> {
+    if part.role.is_some() {
+        let message = format!("{param}: `role` goes with `text`; tokens are taken as they are");
+        return Err(ApiError::bad_request(format!("{param}.role"), message));
+    }
+    check_tokens(state, &format!("{param}.tokens"), tokens)?;
+    Ok(tokens.to_vec())
+}
+
+/// All ids are in the vocabulary.
+pub(crate) fn check_tokens(
+    state: &AppState,
+    param: &str,
+    tokens: &[TokenId],
+) -> Result<(), ApiError> {
+    let vocab = state.engine.shape().vocab;
+    match tokens.iter().position(|&token| token as usize >= vocab) {
+        None => Ok(()),
+        Some(at) => {
+            let error = RequestError::UnknownToken { token: tokens[at], vocab };
+            Err(ApiError::from(error).with_param(format!("{param}[{at}]")))
+        }
+    }
+}
+
+/// A name that fits the listing.
+pub(crate) fn check_name(param: &str, name: Option<&str>) -> Result<(), ApiError> {
+    at_most(param, "bytes", name.map_or(0, str::len), NAME_BYTES_MAX)
+}
+
+/// A list or text within its bound.
+pub(crate) fn at_most(param: &str, unit: &str, given: usize, limit: usize) -> Result<(), ApiError> {
+    if given <= limit {
+        return Ok(());
+    }
+    let message = format!("{param} has {given} {unit}; the limit is {limit}");
+    Err(ApiError::bad_request(param, message).with_code("too_long"))
+}
+
+/// A fragment of this tenant by the id as written. Blocking.
+pub(crate) fn known_fragment(
+    state: &AppState,
+    tenant: &Tenant,
+    id: &str,
+    param: &str,
+) -> Result<FragmentInfo, ApiError> {
+    let id = parse_id(id).map_err(|error| error.with_param(param))?;
+    let found = state.engine.fragment(&tenant.0, id, false);
+    found.map_err(|error| ApiError::from(error).with_param(param))
+}
+
+/// A fragment's id as written; one that cannot be an id is as unknown as any other.
+pub(crate) fn parse_id(id: &str) -> Result<FragmentId, ApiError> {
+    id.parse().map_err(|()| {
+        let message = format!("no fragment {id:?}: ids are `frg_` and 32 hex digits");
+        ApiError::not_found(message).with_code("fragment_not_found")
+    })
+}
+
+pub(crate) fn turns_error(param: &str, error: &models::TurnsError) -> ApiError {
+    ApiError::bad_request(param, format!("{param}: {error}"))
+}
+
+pub(crate) fn one_of(param: &str, names: &str) -> ApiError {
+    ApiError::bad_request(param, format!("{param}: exactly one of {names} is needed"))
+}
+
+fn not_empty(param: &str, tokens: &[TokenId]) -> Result<(), ApiError> {
+    if tokens.is_empty() {
+        let message = format!("{param} is empty: at least one token is needed");
+        return Err(ApiError::bad_request(param, message).with_code("empty"));
+    }
+    Ok(())
+}
+
+fn refuse_given(param: &str, fields: &[(&str, bool)]) -> Result<(), ApiError> {
+    match fields.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((field, _)) => {
+            let message = format!("{param}: `{field}` cannot be given here");
+            Err(ApiError::bad_request(format!("{param}.{field}"), message))
+        }
+    }
+}

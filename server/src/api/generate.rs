@@ -1,0 +1,317 @@
+//! `POST /v1/generate`: compose, join, generate.
+
+use crate::{
+    ApiError, AppState, JsonBody, Options, Reader, Tenant,
+    api::{
+        compose::{Composed, PartBody, RootBody, at_most, compose},
+        generations::{GenerationObject, stream},
+    },
+    blocking,
+    limits::{LOGPROBS_MAX, MAX_TOKENS_DEFAULT, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX},
+    random_seed,
+};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use engine::{JoinPolicy, Request, Sampling};
+use serde::Deserialize;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// What to compose, how to join it, how to go on.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GenerateBody {
+    /// What the fragments are encoded after; the model's default when absent.
+    pub root: Option<RootBody>,
+    /// Fragments in order; may be empty.
+    #[serde(default)]
+    pub compose: Vec<PartBody>,
+    /// The new turn; sees everything. When it ends in a `user` or `tool` turn, the model's turn is
+    /// opened after it.
+    pub tail: Vec<PartBody>,
+    /// How the fragments are joined (default: `{"policy": "reuse"}`).
+    pub join: Option<JoinBody>,
+    /// Tokens to generate at most (default: 256); 0 only scores.
+    pub max_tokens: Option<i64>,
+    /// 0 is greedy (default: 1, at most 2).
+    pub temperature: Option<f64>,
+    /// Smallest set of tokens with this mass (default: 1).
+    pub top_p: Option<f64>,
+    /// Most likely tokens kept; 0 is off (default: 0).
+    pub top_k: Option<i64>,
+    /// Least share of the best token's probability; 0 is off (default: 0).
+    pub min_p: Option<f64>,
+    /// Divides logits of tokens seen in tail or answer; 1 is off (default: 1).
+    pub repetition_penalty: Option<f64>,
+    /// Subtracted once from logits of tokens in the answer (default: 0, -2 to 2).
+    pub presence_penalty: Option<f64>,
+    /// Subtracted per occurrence (default: 0, -2 to 2).
+    pub frequency_penalty: Option<f64>,
+    /// Makes the answer repeatable; drawn, and told in the result, when absent.
+    pub seed: Option<u64>,
+    /// Texts that end the answer and are not part of it.
+    pub stop: Option<StopBody>,
+    /// Report log-probabilities with this many alternatives, 0 to 20.
+    pub logprobs: Option<i64>,
+    /// Score the tail too; needs `logprobs` (default: false).
+    pub echo: Option<bool>,
+    /// Answer with server-sent events (default: false).
+    pub stream: Option<bool>,
+    /// Go on when nobody reads; without `stream`, answer at once with 202 (default: false).
+    pub background: Option<bool>,
+}
+
+/// How fragments are joined.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinBody {
+    /// `recompute` or `reuse`.
+    pub policy: String,
+    /// For policies that come later.
+    pub tokens: Option<serde_json::Value>,
+    /// For policies that come later.
+    pub temperature: Option<serde_json::Value>,
+    /// For policies that come later.
+    pub scale: Option<serde_json::Value>,
+    /// For policies that come later.
+    pub ratio: Option<serde_json::Value>,
+    /// For policies that come later.
+    pub quality: Option<serde_json::Value>,
+}
+
+/// One text or several.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "a text or a list of texts")]
+pub enum StopBody {
+    /// One.
+    One(String),
+    /// Several.
+    Several(Vec<String>),
+}
+
+impl StopBody {
+    /// The texts, within their bounds.
+    pub fn texts(self) -> Result<Vec<String>, ApiError> {
+        let texts = match self {
+            Self::One(text) => vec![text],
+            Self::Several(texts) => texts,
+        };
+        at_most("stop", "texts", texts.len(), STOP_STRINGS_MAX)?;
+        for (index, text) in texts.iter().enumerate() {
+            let param = format!("stop[{index}]");
+            at_most(&param, "bytes", text.len(), STOP_STRING_BYTES_MAX)?;
+            if text.is_empty() {
+                return Err(ApiError::bad_request(param.as_str(), format!("{param} is empty")));
+            }
+        }
+        Ok(texts)
+    }
+}
+
+const AVAILABLE: &[&str] = &["recompute", "reuse"];
+const LATER: &[&str] = &["parallel", "boundary", "deviation", "query", "auto"];
+
+impl JoinBody {
+    /// The policy, where this version has it.
+    pub fn policy(&self) -> Result<JoinPolicy, ApiError> {
+        let name = self.policy.as_str();
+        let available = AVAILABLE.join(", ");
+        let policy = match name {
+            "recompute" => JoinPolicy::Recompute,
+            "reuse" => JoinPolicy::Reuse,
+            _ if LATER.contains(&name) => {
+                let message = format!(
+                    "join policy {name:?} is not available in this version; available: {available}"
+                );
+                return Err(
+                    ApiError::bad_request("join.policy", message).with_code("policy_not_available")
+                );
+            }
+            _ => {
+                let message = format!("no join policy {name:?}; available: {available}");
+                return Err(
+                    ApiError::bad_request("join.policy", message).with_code("unknown_policy")
+                );
+            }
+        };
+        let parameters = [
+            ("tokens", &self.tokens),
+            ("temperature", &self.temperature),
+            ("scale", &self.scale),
+            ("ratio", &self.ratio),
+            ("quality", &self.quality),
+        ];
+        match parameters.iter().find(|(_, value)| value.is_some()) {
+            None => Ok(policy),
+            Some((parameter, _)) => {
+                let message = format!("join policy {name:?} takes no `{parameter}`");
+                Err(ApiError::bad_request(format!("join.{parameter}"), message)
+                    .with_code("unknown_field"))
+            }
+        }
+    }
+}
+
+/// Sampling fields as clients give them, with OpenAI's defaults; shared with the shim.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SamplingFields {
+    /// 0 to 2.
+    pub temperature: Option<f64>,
+    /// Over 0, at most 1.
+    pub top_p: Option<f64>,
+    /// 0 or more.
+    pub top_k: Option<i64>,
+    /// 0 to 1.
+    pub min_p: Option<f64>,
+    /// Over 0, at most 10.
+    pub repetition_penalty: Option<f64>,
+    /// -2 to 2.
+    pub presence_penalty: Option<f64>,
+    /// -2 to 2.
+    pub frequency_penalty: Option<f64>,
+    /// Drawn when absent.
+    pub seed: Option<u64>,
+}
+
+impl SamplingFields {
+    /// Checks every range.
+    pub fn sampling(&self) -> Result<Sampling, ApiError> {
+        let top_p = number("top_p", self.top_p, 1.0, 0.0, 1.0)?;
+        if top_p == 0.0 {
+            return Err(out_of_range("top_p", "0", "over 0 and at most 1"));
+        }
+        let repetition_penalty =
+            number("repetition_penalty", self.repetition_penalty, 1.0, 0.01, 10.0)?;
+        Ok(Sampling {
+            temperature: number("temperature", self.temperature, 1.0, 0.0, 2.0)?,
+            top_p,
+            top_k: integer("top_k", self.top_k, 0, i64::from(u32::MAX))?.unwrap_or(0),
+            min_p: number("min_p", self.min_p, 0.0, 0.0, 1.0)?,
+            repetition_penalty,
+            presence_penalty: number("presence_penalty", self.presence_penalty, 0.0, -2.0, 2.0)?,
+            frequency_penalty: number("frequency_penalty", self.frequency_penalty, 0.0, -2.0, 2.0)?,
+            seed: self.seed.unwrap_or_else(random_seed),
+        })
+    }
+}
+
+/// A number in `[least, most]`, or its default.
+pub(crate) fn number(
+    param: &str,
+    given: Option<f64>,
+    default: f64,
+    least: f64,
+    most: f64,
+) -> Result<f32, ApiError> {
+    let value = given.unwrap_or(default);
+    // NaN is in no range.
+    if (least..=most).contains(&value) {
+        return Ok(value as f32);
+    }
+    Err(out_of_range(param, &value.to_string(), &format!("from {least} to {most}")))
+}
+
+/// A whole number in `[least, most]`.
+pub(crate) fn integer(
+    param: &str,
+    given: Option<i64>,
+    least: i64,
+    most: i64,
+) -> Result<Option<usize>, ApiError> {
+    match given {
+        None => Ok(None),
+        Some(value) if (least..=most).contains(&value) => {
+            Ok(Some(usize::try_from(value).expect("the range holds no negative numbers")))
+        }
+        Some(value) => {
+            Err(out_of_range(param, &value.to_string(), &format!("from {least} to {most}")))
+        }
+    }
+}
+
+/// 400: a number outside its range.
+pub(crate) fn out_of_range(param: &str, given: &str, expected: &str) -> ApiError {
+    let message = format!("{param} is {given}; it must be {expected}");
+    ApiError::bad_request(param, message).with_code("out_of_range")
+}
+
+impl GenerateBody {
+    /// The engine's request. Blocking.
+    fn request(self, state: &AppState, tenant: &Tenant) -> Result<(Request, Options), ApiError> {
+        let policy = self.join.as_ref().map_or(Ok(JoinPolicy::Reuse), JoinBody::policy)?;
+        let sampling = SamplingFields {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            seed: self.seed,
+        }
+        .sampling()?;
+        let context_max = state.engine.shape().context_max as i64;
+        let max_tokens = integer("max_tokens", self.max_tokens, 0, context_max)?;
+        let logprobs = integer("logprobs", self.logprobs, 0, LOGPROBS_MAX as i64)?;
+        let echo = self.echo.unwrap_or(false);
+        if echo && logprobs.is_none() {
+            let message = "echo reports the tail's log-probabilities: give `logprobs` too";
+            return Err(ApiError::bad_request("echo", message));
+        }
+        let stop_strings = self.stop.map_or(Ok(Vec::new()), StopBody::texts)?;
+        let Composed { composition, fragments } =
+            compose(state, tenant, self.root.as_ref(), &self.compose, &self.tail)?;
+        let request = Request {
+            tenant: Arc::clone(&tenant.0),
+            composition,
+            policy,
+            sampling,
+            stop_tokens: state.tokenizer.end_tokens().to_vec(),
+            stop_strings,
+            max_tokens: max_tokens.unwrap_or(MAX_TOKENS_DEFAULT),
+            logprobs,
+            echo,
+        };
+        Ok((request, Options { background: self.background.unwrap_or(false), fragments }))
+    }
+}
+
+/// Composes, joins and generates.
+#[utoipa::path(post, path = "/v1/generate", request_body = GenerateBody, responses(
+    (status = 200, body = GenerationObject, description = "The result; with `stream`, its events"),
+    (status = 202, body = GenerationObject, description = "With `background`: it has begun"),
+    (status = 400, body = crate::error::ErrorBody),
+    (status = 404, body = crate::error::ErrorBody, description = "A fragment is not known"),
+    (status = 429, body = crate::error::ErrorBody, description = "Too many requests wait"),
+))]
+pub async fn generate(
+    State(state): State<Arc<AppState>>,
+    tenant: Tenant,
+    JsonBody(body): JsonBody<GenerateBody>,
+) -> Result<Response, ApiError> {
+    let streamed = body.stream.unwrap_or(false);
+    let background = body.background.unwrap_or(false);
+    let shared = Arc::clone(&state);
+    let reader: Reader = blocking(move || {
+        let (request, options) = body.request(&shared, &tenant)?;
+        shared.generations.start(request, options)
+    })
+    .await?;
+    if streamed {
+        return Ok(stream(&state, reader).into_response());
+    }
+    let generation = Arc::clone(reader.generation());
+    if background {
+        let object = GenerationObject::new(&state, &generation, generation.snapshot());
+        return Ok((StatusCode::ACCEPTED, Json(object)).into_response());
+    }
+    let snapshot = reader.finish().await;
+    if let Some(error) = snapshot.error {
+        return Err(error.into());
+    }
+    Ok(Json(GenerationObject::new(&state, &generation, snapshot)).into_response())
+}

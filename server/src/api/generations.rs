@@ -1,0 +1,380 @@
+//! `/v1/generations/{id}`: status, events, cancel; and the objects that `/v1/generate` answers.
+
+use crate::{
+    ApiError, AppState, Entry, Generation, Reader, Snapshot, Status, Tenant, error::ErrorObject,
+    extract::QueryFields, limits::CANCEL_TIMEOUT, sse,
+};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::HeaderMap,
+    response::{IntoResponse, sse::Event},
+};
+use engine::{FinishReason, JoinPolicy, Summary, TokenLogprob};
+use models::TokenId;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
+
+/// A generation.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct GenerationObject {
+    /// `gen_..`.
+    pub id: String,
+    /// `generation`.
+    pub object: &'static str,
+    /// When it was asked for, in Unix seconds.
+    pub created: u64,
+    /// The model's name.
+    pub model: String,
+    /// Where it stands.
+    pub status: Status,
+    /// The answer so far.
+    pub text: String,
+    /// Its tokens.
+    pub tokens: Vec<TokenId>,
+    /// `stop`, `length`, `context` (no position was left) or `cancelled`, once it ended.
+    pub finish_reason: Option<&'static str>,
+    /// With the request, enough to run it again to the token.
+    pub seed: u64,
+    /// What became of the composition's tokens.
+    pub join: JoinObject,
+    /// The composition's fragments, in order.
+    pub fragments: Vec<FragmentUseObject>,
+    /// Tokens in OpenAI's counts, once it ended.
+    pub usage: Option<UsageObject>,
+    /// Durations, once it ended.
+    pub timings: Option<TimingsObject>,
+    /// Scores of `tokens`, with `logprobs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<Vec<LogprobObject>>,
+    /// Scores of the tail's tokens from the second on, with `echo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tail_logprobs: Option<Vec<LogprobObject>>,
+    /// The most likely tokens after the tail, with `echo`: `[id, log-probability]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_top: Option<Vec<(TokenId, f32)>>,
+    /// Why it failed.
+    pub error: Option<ErrorObject>,
+}
+
+/// What became of the tokens of a composition. Counts come when the generation has ended.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct JoinObject {
+    /// The policy.
+    pub policy: &'static str,
+    /// The answer is what plain concatenation would have computed.
+    pub exact: Option<bool>,
+    /// Root tokens.
+    pub root_tokens: Option<usize>,
+    /// Fragment tokens whose KV was cached before this call.
+    pub reused_tokens: Option<usize>,
+    /// Fragment tokens that this call encoded because they were not cached.
+    pub encoded_tokens: Option<usize>,
+    /// Fragment tokens computed again for this composition alone.
+    pub recomputed_tokens: Option<usize>,
+    /// Tail tokens.
+    pub tail_tokens: Option<usize>,
+    /// Root and tail tokens whose KV came from a cache.
+    pub prefix_reused_tokens: Option<usize>,
+    /// Generated tokens.
+    pub output_tokens: Option<usize>,
+}
+
+/// A fragment in a composition.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct FragmentUseObject {
+    /// The fragment the request named; null when it was given as text or tokens.
+    pub id: Option<String>,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its length in tokens.
+    pub tokens: usize,
+    /// It was put under another root: its tokens were used under this composition's root, where
+    /// they are another fragment.
+    pub other_root: bool,
+}
+
+/// OpenAI's counts.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct UsageObject {
+    /// Root, fragments and tail.
+    pub prompt_tokens: usize,
+    /// Generated.
+    pub completion_tokens: usize,
+    /// Their sum.
+    pub total_tokens: usize,
+}
+
+/// Durations in milliseconds.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct TimingsObject {
+    /// Waiting for a place.
+    pub queue_ms: f64,
+    /// Encoding fragments that were not cached.
+    pub compose_ms: f64,
+    /// Building the table.
+    pub join_ms: f64,
+    /// Recomputing rows a policy asked for.
+    pub repair_ms: f64,
+    /// Forwarding the tail (under `recompute`: everything not cached).
+    pub prefill_ms: f64,
+    /// From the request to the first token.
+    pub first_token_ms: f64,
+    /// Output tokens after the first, per second.
+    pub decode_tokens_per_second: f64,
+}
+
+/// A token's natural-log probability and the best alternatives.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LogprobObject {
+    /// The token.
+    pub token: TokenId,
+    /// Its log-probability.
+    pub logprob: f32,
+    /// `[id, log-probability]`, best first.
+    pub top: Vec<(TokenId, f32)>,
+}
+
+impl From<&TokenLogprob> for LogprobObject {
+    fn from(score: &TokenLogprob) -> Self {
+        Self { token: score.token, logprob: score.logprob, top: score.top.clone() }
+    }
+}
+
+impl GenerationObject {
+    /// A generation as `snapshot` has it.
+    pub(crate) fn new(state: &AppState, generation: &Generation, snapshot: Snapshot) -> Self {
+        let scores = |scores: &[TokenLogprob]| scores.iter().map(LogprobObject::from).collect();
+        let summary = snapshot.summary.as_ref();
+        let error = snapshot.error.map(|error| ApiError::from(error).body().error);
+        let used = generation.fragments.iter().map(|used| FragmentUseObject {
+            id: used.id.map(|id| id.to_string()),
+            name: used.name.clone(),
+            tokens: used.tokens,
+            other_root: used.other_root,
+        });
+        Self {
+            id: generation.id.clone(),
+            object: "generation",
+            created: generation.created,
+            model: state.model.id.clone(),
+            status: snapshot.status,
+            text: snapshot.text,
+            tokens: snapshot.tokens,
+            finish_reason: summary.map(|summary| finish_reason(summary.finish_reason)),
+            seed: generation.seed,
+            join: JoinObject::new(generation.policy, summary),
+            fragments: used.collect(),
+            usage: summary.map(usage),
+            timings: summary.map(timings),
+            logprobs: generation.logprobs.map(|_| scores(&snapshot.logprobs)),
+            tail_logprobs: snapshot.tail_logprobs.as_deref().map(scores),
+            next_top: snapshot.next_top,
+            error,
+        }
+    }
+}
+
+impl JoinObject {
+    fn new(policy: JoinPolicy, summary: Option<&Summary>) -> Self {
+        let counts = summary.map(|summary| summary.counts);
+        Self {
+            policy: match policy {
+                JoinPolicy::Recompute => "recompute",
+                JoinPolicy::Reuse => "reuse",
+            },
+            exact: summary.map(|summary| summary.exact),
+            root_tokens: counts.map(|counts| counts.root),
+            reused_tokens: counts.map(|counts| counts.reused),
+            encoded_tokens: counts.map(|counts| counts.encoded),
+            recomputed_tokens: counts.map(|counts| counts.recomputed),
+            tail_tokens: counts.map(|counts| counts.tail),
+            prefix_reused_tokens: counts.map(|counts| counts.prefix_reused),
+            output_tokens: counts.map(|counts| counts.output),
+        }
+    }
+}
+
+/// The wire's word for an end.
+pub fn finish_reason(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::Context => "context",
+        FinishReason::Cancelled => "cancelled",
+    }
+}
+
+fn usage(summary: &Summary) -> UsageObject {
+    let counts = summary.counts;
+    let prompt_tokens =
+        counts.root + counts.reused + counts.encoded + counts.recomputed + counts.tail;
+    let completion_tokens = counts.output;
+    UsageObject {
+        prompt_tokens,
+        completion_tokens,
+        total_tokens: prompt_tokens + completion_tokens,
+    }
+}
+
+fn timings(summary: &Summary) -> TimingsObject {
+    let timings = summary.timings;
+    TimingsObject {
+        queue_ms: timings.queue_ms,
+        compose_ms: timings.compose_ms,
+        join_ms: timings.join_ms,
+        repair_ms: timings.repair_ms,
+        prefill_ms: timings.prefill_ms,
+        first_token_ms: timings.first_token_ms,
+        decode_tokens_per_second: timings.decode_tokens_per_second,
+    }
+}
+
+/// Every event's data: its number and kind, and what it tells.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct EventObject<T> {
+    /// The event's name, as in `event:`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The event's number, as in `id:`.
+    pub sequence_number: usize,
+    /// What it tells.
+    #[serde(flatten)]
+    pub data: T,
+}
+
+#[derive(Serialize)]
+struct TokenData<'a> {
+    token: Option<TokenId>,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprob: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top: Option<&'a [(TokenId, f32)]>,
+}
+
+#[derive(Serialize)]
+struct ScoredData<'a> {
+    tail_logprobs: Vec<LogprobObject>,
+    next_top: &'a [(TokenId, f32)],
+}
+
+#[derive(Serialize)]
+struct GenerationData {
+    generation: GenerationObject,
+}
+
+/// A reader's entries as events: `generation.created`, `generation.scored`, `generation.token`,
+/// `generation.text`, then `generation.completed`, `generation.cancelled` or `error`.
+pub(crate) fn stream(state: &Arc<AppState>, reader: Reader) -> impl IntoResponse + use<> {
+    let state = Arc::clone(state);
+    sse::stream_entries(reader, move |reader, sequence, entry| {
+        event(&state, reader.generation(), sequence, entry)
+    })
+}
+
+fn event(state: &AppState, generation: &Generation, sequence: usize, entry: &Entry) -> Event {
+    let whole = |snapshot| GenerationData {
+        generation: GenerationObject::new(state, generation, snapshot),
+    };
+    match entry {
+        Entry::Created => {
+            let data = whole(Snapshot::fold(&[]));
+            numbered(sequence, "generation.created", data)
+        }
+        Entry::Scored { tail, next_top } => {
+            let tail_logprobs = tail.iter().map(LogprobObject::from).collect();
+            numbered(sequence, "generation.scored", ScoredData { tail_logprobs, next_top })
+        }
+        Entry::Token { token, text, logprob } => {
+            let (logprob, top) =
+                (logprob.as_ref().map(|l| l.logprob), logprob.as_ref().map(|l| &*l.top));
+            let data = TokenData { token: Some(*token), text, logprob, top };
+            numbered(sequence, "generation.token", data)
+        }
+        Entry::Text(text) => {
+            let data = TokenData { token: None, text, logprob: None, top: None };
+            numbered(sequence, "generation.text", data)
+        }
+        Entry::Finished(summary) => {
+            let kind = match summary.finish_reason {
+                FinishReason::Cancelled => "generation.cancelled",
+                _ => "generation.completed",
+            };
+            numbered(sequence, kind, whole(generation.snapshot()))
+        }
+        Entry::Failed(error) => numbered(sequence, "error", ApiError::from(error.clone()).body()),
+    }
+}
+
+fn numbered<T: Serialize>(sequence: usize, kind: &'static str, data: T) -> Event {
+    sse::event(sequence, kind, &EventObject { kind, sequence_number: sequence, data })
+}
+
+/// Where to go on reading.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    /// The number of the last event already seen; the `Last-Event-ID` header says the same.
+    pub starting_after: Option<usize>,
+}
+
+/// A generation as it stands.
+#[utoipa::path(get, path = "/v1/generations/{id}", responses(
+    (status = 200, body = GenerationObject),
+    (status = 404, body = crate::error::ErrorBody),
+))]
+pub async fn get(
+    State(state): State<Arc<AppState>>,
+    tenant: Tenant,
+    Path(id): Path<String>,
+) -> Result<Json<GenerationObject>, ApiError> {
+    let generation = state.generations.get(&tenant, &id)?;
+    Ok(Json(GenerationObject::new(&state, &generation, generation.snapshot())))
+}
+
+/// A generation's events from the first, or after the one last seen; live once it has caught up.
+#[utoipa::path(get, path = "/v1/generations/{id}/events", params(EventsQuery), responses(
+    (status = 200, content_type = "text/event-stream", body = String),
+    (status = 404, body = crate::error::ErrorBody),
+))]
+pub async fn events(
+    State(state): State<Arc<AppState>>,
+    tenant: Tenant,
+    Path(id): Path<String>,
+    QueryFields(query): QueryFields<EventsQuery>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, ApiError> {
+    let generation = state.generations.get(&tenant, &id)?;
+    let header = headers.get("last-event-id").map(|value| {
+        let text = value.to_str().unwrap_or_default();
+        text.parse::<usize>().map_err(|_| {
+            let message = format!("Last-Event-ID is {text:?}; it must be an event's number");
+            ApiError::bad_request("Last-Event-ID", message)
+        })
+    });
+    let seen = query.starting_after.or(header.transpose()?);
+    let next = seen.map_or(0, |seen| seen.saturating_add(1));
+    Ok(stream(&state, Reader::attach(generation, next)))
+}
+
+/// Ends a generation within a step, and answers with what became of it.
+#[utoipa::path(post, path = "/v1/generations/{id}/cancel", responses(
+    (status = 200, body = GenerationObject),
+    (status = 404, body = crate::error::ErrorBody),
+))]
+pub async fn cancel(
+    State(state): State<Arc<AppState>>,
+    tenant: Tenant,
+    Path(id): Path<String>,
+) -> Result<Json<GenerationObject>, ApiError> {
+    let generation = state.generations.get(&tenant, &id)?;
+    generation.cancel();
+    let end = Reader::attach(Arc::clone(&generation), 0).finish();
+    let snapshot = match tokio::time::timeout(CANCEL_TIMEOUT, end).await {
+        Ok(snapshot) => snapshot,
+        Err(_) => generation.snapshot(),
+    };
+    Ok(Json(GenerationObject::new(&state, &generation, snapshot)))
+}

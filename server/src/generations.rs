@@ -1,0 +1,372 @@
+//! Generations: each a log of what the engine said, read live, later, or again from any place.
+//!
+//! The engine's loop thread appends; readers wait on the log's length. A generation that is not in
+//! the background is cancelled when its last [`Reader`] goes away. Ended generations are kept
+//! within bounds of number, age and size.
+
+use crate::{
+    ApiError, Metrics, Snapshot, Tenant, Time,
+    limits::{GENERATION_ENTRIES_MAX, GENERATION_RETENTION, GENERATIONS_MAX},
+    random_id,
+};
+use engine::{
+    Engine, Event, FinishReason, FragmentId, JoinPolicy, Request, RequestError, SequenceId,
+    Summary, TokenLogprob,
+};
+use models::TokenId;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// One line of a generation's log: `Created`, `Scored?`, `Token*`, `Text?`, then `Finished` or
+/// `Failed`. Its index in the log is its sequence number.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// The engine took the request.
+    Created,
+    /// The tail's scores, with `echo`.
+    Scored {
+        /// Scores of `tail[1..]`.
+        tail: Vec<TokenLogprob>,
+        /// The most likely next tokens.
+        next_top: Vec<(TokenId, f32)>,
+    },
+    /// One token of the answer.
+    Token {
+        /// The token.
+        token: TokenId,
+        /// Text it completes; may be empty.
+        text: String,
+        /// Scores, when asked for.
+        logprob: Option<TokenLogprob>,
+    },
+    /// Text held back until the end; comes with no token.
+    Text(String),
+    /// The end.
+    Finished(Summary),
+    /// The end of a generation that could not go on.
+    Failed(RequestError),
+}
+
+impl Entry {
+    /// Nothing follows it.
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::Finished(_) | Self::Failed(_))
+    }
+}
+
+/// A fragment that stood in a generation's composition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FragmentUse {
+    /// The fragment the client named, if it did.
+    pub id: Option<FragmentId>,
+    /// The client's name for it.
+    pub name: Option<String>,
+    /// Its length in tokens.
+    pub tokens: usize,
+    /// It was encoded after another root, so this composition used its tokens, not its KV.
+    pub other_root: bool,
+}
+
+/// How a generation is run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Goes on when nobody reads.
+    pub background: bool,
+    /// What stood in the composition, for the result.
+    pub fragments: Vec<FragmentUse>,
+}
+
+/// One generation.
+pub struct Generation {
+    /// `gen_..`; unguessable.
+    pub id: String,
+    /// Whose it is.
+    pub tenant: Arc<str>,
+    /// When it was asked for, in Unix seconds.
+    pub created: u64,
+    /// Goes on when nobody reads.
+    pub background: bool,
+    /// The seed it was run with: enough, with the request, to run it again to the token.
+    pub seed: u64,
+    /// The policy asked for.
+    pub policy: JoinPolicy,
+    /// Tail scores, token scores: whether the request asked for log-probabilities.
+    pub logprobs: Option<usize>,
+    /// What stood in the composition.
+    pub fragments: Vec<FragmentUse>,
+    log: Mutex<Vec<Arc<Entry>>>,
+    length: watch::Sender<usize>,
+    ended: AtomicBool,
+    readers: AtomicUsize,
+    abandoned: AtomicBool,
+    engine: Engine,
+    sequence: OnceLock<SequenceId>,
+}
+
+impl Generation {
+    /// As it stands.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::fold(&lock(&self.log))
+    }
+
+    /// Its log has its last entry.
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Asks the engine to end it within a step; does nothing when it has ended.
+    pub fn cancel(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        if let Some(sequence) = self.sequence.get() {
+            self.engine.cancel(*sequence);
+        }
+    }
+
+    fn length(&self) -> usize {
+        *self.length.borrow()
+    }
+
+    fn append(&self, entry: Entry) {
+        let end = entry.is_end();
+        let length = {
+            let mut log = lock(&self.log);
+            log.push(Arc::new(entry));
+            log.len()
+        };
+        if end {
+            self.ended.store(true, Ordering::Release);
+        }
+        self.length.send_replace(length);
+    }
+
+    fn receive(&self, event: Event) {
+        match event {
+            Event::Scored { tail, next_top } => self.append(Entry::Scored { tail, next_top }),
+            Event::Token { token, text, logprob } => {
+                self.append(Entry::Token { token, text, logprob });
+            }
+            Event::Finished { text, summary } => {
+                if !text.is_empty() {
+                    self.append(Entry::Text(text));
+                }
+                self.append(Entry::Finished(summary));
+            }
+            Event::Failed(error) => self.append(Entry::Failed(error)),
+        }
+    }
+}
+
+/// Reads a generation's log from some place on.
+pub struct Reader {
+    generation: Arc<Generation>,
+    length: watch::Receiver<usize>,
+    next: usize,
+}
+
+impl Reader {
+    /// A reader that begins at entry `next`.
+    pub fn attach(generation: Arc<Generation>, next: usize) -> Self {
+        generation.readers.fetch_add(1, Ordering::AcqRel);
+        let length = generation.length.subscribe();
+        Self { generation, length, next }
+    }
+
+    /// What it reads.
+    pub fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    /// Waits for the next entry; gives its sequence number with it. `None` after the last.
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<(usize, Arc<Entry>)> {
+        loop {
+            self.length.borrow_and_update();
+            // Read before the log: what ended before this look is in the log.
+            let ended = self.generation.is_ended();
+            let entry = lock(&self.generation.log).get(self.next).cloned();
+            if let Some(entry) = entry {
+                self.next += 1;
+                return Some((self.next - 1, entry));
+            }
+            if ended || self.length.changed().await.is_err() {
+                return None;
+            }
+        }
+    }
+
+    /// Waits for the end.
+    pub async fn finish(mut self) -> Snapshot {
+        // The log may be long, and only its end matters here.
+        while !self.generation.is_ended() && self.length.changed().await.is_ok() {}
+        self.generation.snapshot()
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let last = self.generation.readers.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && !self.generation.background && !self.generation.is_ended() {
+            self.generation.cancel();
+        }
+    }
+}
+
+/// All generations of a server.
+pub struct Generations {
+    engine: Engine,
+    time: Time,
+    metrics: Arc<Metrics>,
+    store: Arc<Mutex<Store>>,
+}
+
+impl Generations {
+    pub(crate) fn new(engine: Engine, time: Time, metrics: Arc<Metrics>) -> Self {
+        Self { engine, time, metrics, store: Arc::default() }
+    }
+
+    /// Hands a request to the engine. The generation lives as long as the reader does, or, in the
+    /// background, until it ends by itself.
+    pub fn start(&self, request: Request, options: Options) -> Result<Reader, ApiError> {
+        let generation = Arc::new(Generation {
+            id: random_id("gen_"),
+            tenant: Arc::clone(&request.tenant),
+            created: self.time.unix_seconds(),
+            background: options.background,
+            seed: request.sampling.seed,
+            policy: request.policy,
+            logprobs: request.logprobs,
+            fragments: options.fragments,
+            log: Mutex::default(),
+            length: watch::Sender::new(0),
+            ended: AtomicBool::new(false),
+            readers: AtomicUsize::new(0),
+            abandoned: AtomicBool::new(false),
+            engine: self.engine.clone(),
+            sequence: OnceLock::new(),
+        });
+        generation.append(Entry::Created);
+        let mut feed = Feed {
+            generation: Arc::clone(&generation),
+            metrics: Arc::clone(&self.metrics),
+            store: Arc::clone(&self.store),
+            time: self.time.clone(),
+        };
+        lock(&self.store).insert(Arc::clone(&generation), self.time.now());
+        // The engine owns the feed from here; should it refuse, dropping the feed ends the log.
+        let submitted = self.engine.submit(request, Box::new(move |event| feed.push(event)));
+        match submitted {
+            Ok(sequence) => {
+                generation.sequence.set(sequence).expect("the sequence is set once");
+                Ok(Reader::attach(generation, 0))
+            }
+            Err(error) => {
+                lock(&self.store).remove(&generation.id);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// A generation of this tenant.
+    pub fn get(&self, tenant: &Tenant, id: &str) -> Result<Arc<Generation>, ApiError> {
+        let mut store = lock(&self.store);
+        store.expire(self.time.now());
+        let found = store.by_id.get(id).filter(|generation| generation.tenant == tenant.0);
+        found.cloned().ok_or_else(|| {
+            let minutes = GENERATION_RETENTION.as_secs() / 60;
+            let message = format!(
+                "no generation {id:?}; ended ones are kept for {minutes} minutes, \
+                 {GENERATIONS_MAX} at most"
+            );
+            ApiError::not_found(message).with_code("generation_not_found")
+        })
+    }
+}
+
+/// The loop thread's end of a generation: appends, and makes sure that there is an end.
+struct Feed {
+    generation: Arc<Generation>,
+    metrics: Arc<Metrics>,
+    store: Arc<Mutex<Store>>,
+    time: Time,
+}
+
+impl Feed {
+    fn push(&mut self, event: Event) -> bool {
+        self.generation.receive(event);
+        !self.generation.abandoned.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        if !self.generation.is_ended() {
+            let error = RequestError::EngineDown("it stopped before the answer ended".to_owned());
+            self.generation.append(Entry::Failed(error));
+        }
+        let snapshot = self.generation.snapshot();
+        let summary = snapshot.summary.as_ref();
+        let outcome = match summary.map(|summary| summary.finish_reason) {
+            Some(FinishReason::Stop) => "stop",
+            Some(FinishReason::Length) => "length",
+            Some(FinishReason::Context) => "context",
+            Some(FinishReason::Cancelled) => "cancelled",
+            None => "failed",
+        };
+        self.metrics.generation(outcome, summary);
+        lock(&self.store).end(&self.generation, self.time.now());
+    }
+}
+
+/// Running and ended generations by id, and the order the latter ended in.
+#[derive(Default)]
+struct Store {
+    by_id: HashMap<String, Arc<Generation>>,
+    ended: VecDeque<(Duration, String, usize)>,
+    ended_entries: usize,
+}
+
+impl Store {
+    fn insert(&mut self, generation: Arc<Generation>, now: Duration) {
+        self.expire(now);
+        self.by_id.insert(generation.id.clone(), generation);
+    }
+
+    fn remove(&mut self, id: &str) {
+        self.by_id.remove(id);
+    }
+
+    fn end(&mut self, generation: &Generation, now: Duration) {
+        if self.by_id.contains_key(&generation.id) {
+            let entries = generation.length();
+            self.ended_entries += entries;
+            self.ended.push_back((now, generation.id.clone(), entries));
+        }
+        self.expire(now);
+    }
+
+    fn expire(&mut self, now: Duration) {
+        while let Some((at, id, entries)) = self.ended.front() {
+            let over = self.ended.len() > GENERATIONS_MAX
+                || self.ended_entries > GENERATION_ENTRIES_MAX
+                || now.saturating_sub(*at) > GENERATION_RETENTION;
+            if !over {
+                break;
+            }
+            self.by_id.remove(id);
+            self.ended_entries -= entries;
+            self.ended.pop_front();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing here panics half-way through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,65 @@
+//! Every bound of the server, each with why.
+
+use std::time::Duration;
+
+/// Bounds an operator may move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body_bytes_max: usize,
+    /// Time until a response starts. Streams start at once, so this bounds only answers that are
+    /// sent whole.
+    pub response_timeout: Duration,
+}
+
+impl Limits {
+    /// What `cento serve` starts with.
+    pub const DEFAULT: Self =
+        Self { body_bytes_max: BODY_BYTES_MAX, response_timeout: RESPONSE_TIMEOUT };
+}
+
+/// 16 MiB hold a context of a million tokens, as text or as ids.
+pub const BODY_BYTES_MAX: usize = 16 << 20;
+/// A sender that has not delivered its body by then is too slow or malicious.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// A body over the limit is still read up to this multiple of it, so that the sender gets to
+/// read the answer instead of a connection reset.
+pub const BODY_DRAIN_FACTOR: usize = 4;
+/// Long whole answers on a slow CPU take minutes; past this the reader should stream.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_mins(15);
+/// A step on a slow machine takes seconds; a loop silent for longer is stuck.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
+/// A cancel waits this long for the loop to let go before it answers with the status so far.
+pub const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Comment lines that keep proxies from closing a silent stream.
+pub const SSE_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Parts in a composition; each becomes a placement.
+pub const COMPOSE_PARTS_MAX: usize = 4_096;
+/// Parts in a tail, and messages in a fragment.
+pub const TAIL_PARTS_MAX: usize = 4_096;
+/// Texts that end an answer. Each is searched after each token.
+pub const STOP_STRINGS_MAX: usize = 16;
+/// Bytes of one such text: as much answer is held back while it may be beginning.
+pub const STOP_STRING_BYTES_MAX: usize = 256;
+/// Alternatives reported for a token (OpenAI's limit).
+pub const LOGPROBS_MAX: usize = 20;
+/// Bytes of a fragment's name.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Tokens to generate when the request does not say.
+pub const MAX_TOKENS_DEFAULT: usize = 256;
+
+/// Fragment names kept for listings; the oldest go first.
+pub const FRAGMENT_NAMES_MAX: usize = 65_536;
+/// Ended generations kept for later reading.
+pub const GENERATIONS_MAX: usize = 1_024;
+/// How long an ended generation is kept.
+pub const GENERATION_RETENTION: Duration = Duration::from_hours(1);
+/// Log entries (about one a token) kept over all ended generations: some 100 MB.
+pub const GENERATION_ENTRIES_MAX: usize = 500_000;
+
+/// Time given to connections to flush their last bytes once the engine has stopped.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+const _: () = assert!(GENERATION_ENTRIES_MAX > GENERATIONS_MAX);
+const _: () = assert!(COMPOSE_PARTS_MAX < BODY_BYTES_MAX);
