@@ -21,7 +21,10 @@ pub use gguf::Gguf;
 pub use load_error::LoadError;
 pub use model::{Batch, Model, ModelShape, TokenId};
 pub use safetensors::Safetensors;
-pub use tokenizer::{TextStream, Tokenizer};
+pub use tokenizer::{
+    SpacePrefix, TextStream, TokenKind, Tokenizer, TokenizerError, TokenizerFiles, Vocabulary,
+    VocabularyModel, chat_template,
+};
 pub use turns::{Message, Turns, TurnsError};
 pub use value::{Array, Metadata, Value};
 pub use weights::{Entry, Mapping, Tensor, Weights};
