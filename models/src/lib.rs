@@ -6,18 +6,28 @@
 // Not `forbid`: `weights.rs` maps files, the one place that expects unsafe code.
 #![deny(unsafe_code)]
 
+mod arch;
 pub mod catalogue;
 mod config;
+mod decoder;
+mod description;
 pub mod gguf;
+mod load;
 mod load_error;
 mod model;
+mod parts;
+mod rope;
 pub mod safetensors;
+mod source;
 mod tokenizer;
 mod turns;
 mod value;
 mod weights;
 
+pub use decoder::Decoder;
 pub use gguf::Gguf;
+pub use kernels::{Isa, KvDtype};
+pub use load::{LoadOptions, Loaded, ModelInfo, load, physical_cores};
 pub use load_error::LoadError;
 pub use model::{Batch, Model, ModelShape, TokenId};
 pub use safetensors::Safetensors;

@@ -40,11 +40,37 @@ impl Mapping {
         &self.map
     }
 
-    /// Tells the system that the file's bytes will be read once, from front to back.
-    pub(crate) fn advise_sequential(&self) {
+    /// Lets the system take back the memory behind `range`, whole pages of it. Reading it again
+    /// reads the file again.
+    pub(crate) fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
-        if let Err(error) = self.map.advise(memmap2::Advice::Sequential) {
-            tracing::debug!(%error, "madvise was refused");
+        {
+            let start = range.start.next_multiple_of(SYSTEM_PAGE);
+            let end = range.end / SYSTEM_PAGE * SYSTEM_PAGE;
+            if start >= end {
+                return;
+            }
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: for a mapping of a file that nobody wrote to, DONTNEED only drops pages that
+            // the next access reads from the file again: no byte that a slice shows changes. The
+            // range lies in the mapping, or the call fails.
+            #[expect(unsafe_code, reason = "see SAFETY")]
+            let released = unsafe { self.map.unchecked_advise_range(advice, start, end - start) };
+            if let Err(error) = released {
+                tracing::debug!(%error, "the system kept a range of a mapping");
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+
+    /// Feeds the whole file to `hasher`, holding little of it in memory.
+    pub(crate) fn hash(&self, hasher: &mut blake3::Hasher) {
+        const STEP: usize = 16 << 20;
+        for start in (0..self.map.len()).step_by(STEP) {
+            let range = start..self.map.len().min(start + STEP);
+            hasher.update(&self.map[range.clone()]);
+            self.release(range);
         }
     }
 }
@@ -99,6 +125,18 @@ impl Weights {
         }
     }
 
+    /// Lets the system take back the memory behind a tensor's bytes.
+    pub(crate) fn release(&self, tensor: &Tensor<'_>) {
+        for mapping in self.mappings() {
+            let file = mapping.bytes().as_ptr_range();
+            let tensor = tensor.bytes.as_ptr_range();
+            if file.start <= tensor.start && tensor.end <= file.end {
+                let start = tensor.start as usize - file.start as usize;
+                mapping.release(start..start + (tensor.end as usize - tensor.start as usize));
+            }
+        }
+    }
+
     /// The mapped files, in a fixed order.
     pub(crate) fn mappings(&self) -> Vec<&Mapping> {
         match self {
@@ -107,3 +145,30 @@ impl Weights {
         }
     }
 }
+
+/// A small tensor (a norm, a bias) of exactly `shape`, as floats.
+pub(crate) fn floats(tensor: &Tensor<'_>, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+    expect_shape(tensor, shape)?;
+    let mut out = vec![0.0; shape.iter().product()];
+    kernels::dequantize(tensor.format, tensor.bytes, &mut out);
+    if out.iter().all(|x| x.is_finite()) {
+        return Ok(out);
+    }
+    Err(LoadError::bad_tensor(tensor.name, "holds a number that is not finite"))
+}
+
+/// Refuses a tensor of another shape.
+pub(crate) fn expect_shape(tensor: &Tensor<'_>, shape: &[usize]) -> Result<(), LoadError> {
+    if tensor.shape == shape {
+        return Ok(());
+    }
+    Err(LoadError::WrongShape {
+        name: tensor.name.into(),
+        found: tensor.shape.to_vec(),
+        expected: shape.to_vec(),
+    })
+}
+
+/// Smallest page that every system maps; a larger one only keeps a little more.
+#[cfg(unix)]
+const SYSTEM_PAGE: usize = 4096;

@@ -1,0 +1,307 @@
+//! The decoder: one straight-line forward pass whose parts are chosen by a [`Description`].
+//!
+//! Holds weights, the pool of KV pages and scratch memory made at load; a step allocates nothing.
+//! Letters: T rows of the batch, C `dim`, Q `heads·head_dim`, K `kv_heads·head_dim`, F `ffn`.
+
+use crate::description::{Description, LayerKind};
+use crate::parts::{Layer, Parts};
+use crate::rope::Frequencies;
+use crate::{Batch, Model, ModelShape};
+use kernels::{
+    AttentionScratch, AttentionShape, Cpu, Input, KvPool, KvRows, PageId, Queries, RopeTable,
+};
+
+/// A model's weights, its KV pages, and what computes over them.
+pub struct Decoder {
+    cpu: Cpu,
+    description: Description,
+    parts: Parts,
+    rope: RopeTable,
+    rope_local: Option<RopeTable>,
+    kv: KvPool,
+    scratch: Scratch,
+    shape: ModelShape,
+}
+
+impl Decoder {
+    pub(crate) fn new(
+        cpu: Cpu,
+        description: Description,
+        parts: Parts,
+        kv: KvPool,
+        shape: ModelShape,
+    ) -> Self {
+        let table = |frequencies: &Frequencies| {
+            RopeTable::new(description.rope_style, frequencies.to_f32(), shape.context_max)
+        };
+        let rope = table(&description.rope);
+        let rope_local = description.rope_local.as_ref().map(table);
+        let scratch = Scratch::new(&description, shape.batch_rows_max);
+        Self { cpu, description, parts, rope, rope_local, kv, scratch, shape }
+    }
+
+    /// Instruction set and threads.
+    pub fn cpu(&self) -> &Cpu {
+        &self.cpu
+    }
+
+    /// Bytes of weights held in memory.
+    pub fn weight_bytes(&self) -> usize {
+        self.parts.bytes()
+    }
+
+    /// One layer: writes K and V of all rows, then, unless only those are wanted, adds attention
+    /// and the feed-forward layer to the residual stream.
+    fn layer(&mut self, index: usize, batch: &Batch<'_>, kv_only: bool) {
+        let Self { cpu, description: d, parts, scratch, kv, .. } = self;
+        let (cpu, layer, kind) = (&*cpu, &parts.layers[index], d.layers[index]);
+        let rope = match &self.rope_local {
+            Some(local) if kind.local_rope => local,
+            _ => &self.rope,
+        };
+        let positions = batch.positions;
+        let mut rows = scratch.rows(d, batch.tokens.len());
+        rows.normed_input(cpu, &layer.attention_norm, d.norm_eps);
+
+        rows.keys_and_values(cpu, layer, d.norm_eps);
+        let at = KvRows { layer: index, writes: batch.writes, positions, rope };
+        kernels::kv_append(cpu, kv, &at, rows.k, rows.v);
+        if kv_only {
+            return;
+        }
+        rows.queries(cpu, layer, d.norm_eps);
+        let queries = Queries { layer: index, q: rows.q, positions, spans: batch.spans, rope };
+        let shape = attention_shape(d, kind);
+        kernels::attention(cpu, kv, &shape, &queries, rows.attention, rows.attended);
+        rows.input.set(cpu, rows.attended, d.heads * d.head_dim);
+        kernels::matmul(cpu, &layer.attention_out, rows.input, rows.normed); // [T, C]
+        rows.add_normed(cpu, layer.post_attention_norm.as_deref(), d.norm_eps);
+
+        rows.normed_input(cpu, &layer.ffn_norm, d.norm_eps);
+        rows.feed_forward(cpu, d, layer);
+        rows.add_normed(cpu, layer.post_ffn_norm.as_deref(), d.norm_eps);
+    }
+
+    /// Logits of the rows asked for.
+    fn head(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
+        let Self { cpu, description: d, parts, scratch, .. } = self;
+        let wanted = batch.logits_rows;
+        logits.resize(wanted.len() * d.vocab, 0.0);
+        if wanted.is_empty() {
+            return;
+        }
+        let rows = scratch.rows(d, batch.tokens.len());
+        let gathered = &mut rows.spare[..wanted.len() * d.dim]; // [wanted, C]
+        for (to, &row) in gathered.chunks_exact_mut(d.dim).zip(wanted) {
+            to.copy_from_slice(&rows.x[row * d.dim..(row + 1) * d.dim]);
+        }
+        let normed = &mut rows.normed[..wanted.len() * d.dim];
+        kernels::rms_norm(cpu, gathered, &parts.final_norm, d.norm_eps, normed);
+        rows.input.set(cpu, normed, d.dim);
+        kernels::matmul(cpu, parts.output(), rows.input, logits); // [wanted, vocab]
+        if let Some(cap) = d.final_softcap {
+            for l in logits.iter_mut() {
+                *l = cap * (*l / cap).tanh();
+            }
+        }
+    }
+
+    /// The engine keeps these; a batch that breaks one is a bug of ours.
+    fn check(&self, batch: &Batch<'_>) {
+        let rows = batch.tokens.len();
+        let shape = &self.shape;
+        assert!((1..=shape.batch_rows_max).contains(&rows), "{rows} rows in a batch");
+        assert_eq!((batch.positions.len(), batch.writes.len()), (rows, rows), "parts of a batch");
+        assert!(batch.logits_rows.len() <= shape.logits_rows_max, "too many rows of logits");
+        assert!(batch.logits_rows.iter().all(|&row| row < rows), "logits of a row that is none");
+        let covered = batch
+            .spans
+            .iter()
+            .try_fold(0, |end, span| (span.rows.start == end).then_some(span.rows.end));
+        assert_eq!(covered, Some(rows), "spans cover all rows in order");
+    }
+}
+
+impl Model for Decoder {
+    fn shape(&self) -> &ModelShape {
+        &self.shape
+    }
+
+    fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
+        self.check(batch);
+        let Self { cpu, description: d, parts, scratch, .. } = &mut *self;
+        let x = scratch.rows(d, batch.tokens.len()).x;
+        kernels::embed(cpu, &parts.embed, batch.tokens, d.embed_scale, x); // [T, C]
+        let layers = d.layers.len();
+        for index in 0..layers {
+            // Encoding a fragment needs nothing behind the last layer's K and V.
+            let kv_only = index + 1 == layers && batch.logits_rows.is_empty();
+            self.layer(index, batch, kv_only);
+        }
+        self.head(batch, logits);
+    }
+
+    fn copy_rows(&mut self, from: PageId, to: PageId, rows: usize) {
+        self.kv.copy_rows(from, to, rows);
+    }
+
+    fn digest(&self, pages: &[PageId], rows: usize) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        self.kv.visit_rows(pages, rows, |bytes| {
+            hasher.update(bytes);
+        });
+        *hasher.finalize().as_bytes()
+    }
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder")
+            .field("cpu", &self.cpu)
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
+    }
+}
+
+fn attention_shape(d: &Description, kind: LayerKind) -> AttentionShape {
+    AttentionShape {
+        heads: d.heads,
+        kv_heads: d.kv_heads,
+        head_dim: d.head_dim,
+        scale: d.attention_scale,
+        window: kind.window,
+        softcap: d.attention_softcap,
+    }
+}
+
+/// Memory of a step, for as many rows as a batch may hold.
+struct Scratch {
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    spare: Vec<f32>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    attended: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    gated: Vec<f32>,
+    input: Input,
+    attention: AttentionScratch,
+}
+
+impl Scratch {
+    fn new(d: &Description, rows_max: usize) -> Self {
+        let (q, k) = (d.heads * d.head_dim, d.kv_heads * d.head_dim);
+        let zeros = |cols: usize| vec![0.0; rows_max * cols];
+        Self {
+            x: zeros(d.dim),
+            normed: zeros(d.dim),
+            spare: zeros(d.dim.max(k)),
+            q: zeros(q),
+            k: zeros(k),
+            v: zeros(k),
+            attended: zeros(q),
+            gate: zeros(d.ffn),
+            up: zeros(d.ffn),
+            gated: zeros(d.ffn),
+            input: Input::new(),
+            attention: AttentionScratch::new(),
+        }
+    }
+
+    /// The part of it that a batch of `rows` uses.
+    fn rows(&mut self, d: &Description, rows: usize) -> Rows<'_> {
+        let (q, k) = (d.heads * d.head_dim, d.kv_heads * d.head_dim);
+        Rows {
+            x: &mut self.x[..rows * d.dim],
+            normed: &mut self.normed[..rows * d.dim],
+            spare: &mut self.spare,
+            q: &mut self.q[..rows * q],
+            k: &mut self.k[..rows * k],
+            v: &mut self.v[..rows * k],
+            attended: &mut self.attended[..rows * q],
+            gate: &mut self.gate[..rows * d.ffn],
+            up: &mut self.up[..rows * d.ffn],
+            gated: &mut self.gated[..rows * d.ffn],
+            input: &mut self.input,
+            attention: &mut self.attention,
+        }
+    }
+}
+
+/// Activations of one batch.
+struct Rows<'s> {
+    /// The residual stream, `[T, C]`.
+    x: &'s mut [f32],
+    /// `[T, C]`: what a norm made of `x`, then what comes back to be added to it.
+    normed: &'s mut [f32],
+    /// Room for one normed copy of `k` or `normed`.
+    spare: &'s mut [f32],
+    /// `[T, Q]`
+    q: &'s mut [f32],
+    /// `[T, K]`
+    k: &'s mut [f32],
+    /// `[T, K]`
+    v: &'s mut [f32],
+    /// `[T, Q]`: what attention gives; room for normed queries before that.
+    attended: &'s mut [f32],
+    /// `[T, F]`
+    gate: &'s mut [f32],
+    /// `[T, F]`
+    up: &'s mut [f32],
+    /// `[T, F]`
+    gated: &'s mut [f32],
+    input: &'s mut Input,
+    attention: &'s mut AttentionScratch,
+}
+
+impl Rows<'_> {
+    /// The residual stream, normed, becomes the input of the products that follow.
+    fn normed_input(&mut self, cpu: &Cpu, norm: &[f32], eps: f32) {
+        kernels::rms_norm(cpu, self.x, norm, eps, self.normed);
+        self.input.set(cpu, self.normed, norm.len());
+    }
+
+    fn keys_and_values(&mut self, cpu: &Cpu, layer: &Layer, eps: f32) {
+        kernels::matmul(cpu, &layer.k, self.input, self.k);
+        kernels::matmul(cpu, &layer.v, self.input, self.v);
+        if let Some(bias) = &layer.bias {
+            kernels::add_bias(cpu, self.k, &bias.k);
+            kernels::add_bias(cpu, self.v, &bias.v);
+        }
+        if let Some(norm) = &layer.k_norm {
+            let normed = &mut self.spare[..self.k.len()];
+            kernels::rms_norm(cpu, self.k, norm, eps, normed);
+            self.k.copy_from_slice(normed);
+        }
+    }
+
+    fn queries(&mut self, cpu: &Cpu, layer: &Layer, eps: f32) {
+        kernels::matmul(cpu, &layer.q, self.input, self.q);
+        if let Some(bias) = &layer.bias {
+            kernels::add_bias(cpu, self.q, &bias.q);
+        }
+        if let Some(norm) = &layer.q_norm {
+            kernels::rms_norm(cpu, self.q, norm, eps, self.attended);
+            std::mem::swap(&mut self.q, &mut self.attended);
+        }
+    }
+
+    /// From the input to `normed`: `down(act(gate) · up)`.
+    fn feed_forward(&mut self, cpu: &Cpu, d: &Description, layer: &Layer) {
+        kernels::matmul(cpu, &layer.gate, self.input, self.gate);
+        kernels::matmul(cpu, &layer.up, self.input, self.up);
+        kernels::gated(cpu, d.gate, self.gate, self.up, self.gated);
+        self.input.set(cpu, self.gated, d.ffn);
+        kernels::matmul(cpu, &layer.down, self.input, self.normed);
+    }
+
+    /// Adds `normed`, normed once more where the architecture has post norms.
+    fn add_normed(&mut self, cpu: &Cpu, post_norm: Option<&[f32]>, eps: f32) {
+        let Some(norm) = post_norm else { return kernels::add(cpu, self.x, self.normed) };
+        let out = &mut self.spare[..self.normed.len()];
+        kernels::rms_norm(cpu, self.normed, norm, eps, out);
+        kernels::add(cpu, self.x, out);
+    }
+}

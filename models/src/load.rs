@@ -1,0 +1,214 @@
+//! From a path to a model that is ready to answer.
+
+use crate::description::Description;
+use crate::parts::Parts;
+use crate::source::Source;
+use crate::{Decoder, LoadError, Model, ModelShape, Tokenizer, Turns};
+use kernels::{Cpu, Isa, KvDtype, KvLayout, KvPool};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How to hold and run a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Threads; 0 means one per physical core.
+    pub threads: usize,
+    /// Instruction set; none means the widest of this machine.
+    pub isa: Option<Isa>,
+    /// How K and V are stored.
+    pub kv_dtype: KvDtype,
+    /// Memory for KV pages, in bytes. The system backs a page with memory when it is written.
+    pub kv_bytes: usize,
+    /// Token rows in a page.
+    pub page_rows: usize,
+    /// Longest composition, in positions; none means what the model was trained for.
+    pub context_max: Option<usize>,
+    /// Rows a batch may hold.
+    pub batch_rows_max: usize,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            isa: None,
+            kv_dtype: KvDtype::F16,
+            kv_bytes: 1 << 30,
+            page_rows: 32,
+            context_max: None,
+            batch_rows_max: 256,
+        }
+    }
+}
+
+/// A model with everything around it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Computes.
+    pub decoder: Decoder,
+    /// Text to tokens and back.
+    pub tokenizer: Arc<Tokenizer>,
+    /// The chat template.
+    pub turns: Turns,
+    /// What it is.
+    pub info: ModelInfo,
+}
+
+/// What a model is, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Its own name, or the file's.
+    pub name: String,
+    /// `llama`, `qwen2`, …
+    pub arch: String,
+    /// Numbers in all tensors.
+    pub parameters: u64,
+    /// Bytes of all weights files.
+    pub file_bytes: u64,
+    /// How most of the weights are stored: `Q4_K_M`, `F32`, …
+    pub quantization: String,
+    /// Positions it was trained for.
+    pub context_train: usize,
+    /// Instruction set it runs on.
+    pub isa: String,
+}
+
+/// Loads a `.gguf` file, a `.safetensors` file beside its `config.json` and `tokenizer.json`, or a
+/// Hugging Face folder of these.
+///
+/// # Errors
+/// Names the file, key or tensor that is wrong.
+pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
+    let source = Source::open(path)?;
+    let (tokenizer, template) = source.tokenizer()?;
+    let tokenizer = Arc::new(tokenizer);
+    let turns = Turns::new(tokenizer.clone(), template.as_deref())
+        .map_err(|error| LoadError::Tokenizer(error.to_string()))?;
+    let (decoder, info) = decoder(&source, options, &tokenizer.fingerprint())?;
+    let (tokens, rows) = (tokenizer.vocab(), decoder.shape().vocab);
+    if tokens > rows {
+        let what = format!("has {tokens} tokens, the model has embeddings for {rows}");
+        return Err(LoadError::Tokenizer(what));
+    }
+    Ok(Loaded { decoder, tokenizer, turns, info })
+}
+
+impl Decoder {
+    /// Loads weights alone, for a model without a tokenizer.
+    ///
+    /// `tokenizer_fingerprint` goes into the model's fingerprint.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(
+        path: &Path,
+        options: &LoadOptions,
+        tokenizer_fingerprint: &[u8; 32],
+    ) -> Result<(Self, ModelInfo), LoadError> {
+        decoder(&Source::open(path)?, options, tokenizer_fingerprint)
+    }
+}
+
+fn decoder(
+    source: &Source,
+    options: &LoadOptions,
+    tokenizer_fingerprint: &[u8; 32],
+) -> Result<(Decoder, ModelInfo), LoadError> {
+    let isa = options.isa.unwrap_or_else(Isa::best);
+    if !isa.is_available() {
+        return Err(LoadError::BadOption(format!("this machine has no {isa}")));
+    }
+    let threads = if options.threads == 0 { physical_cores() } else { options.threads };
+    let (arch, description) = source.describe()?;
+    let context_max = context_max(options, &description)?;
+    let cpu = Cpu::new(threads, isa);
+    let parts = Parts::load(&cpu, &description, source.weights())?;
+    let kv = pool(options, &description)?;
+    let mut hasher = blake3::Hasher::new();
+    // Pages cut sums over keys, and each instruction set rounds in its own way.
+    let (page_rows, kv_dtype) = (options.page_rows, options.kv_dtype);
+    hasher.update(format!("cento kv {KV_VERSION} {kv_dtype:?} {page_rows} {isa}\n").as_bytes());
+    hasher.update(tokenizer_fingerprint);
+    source.hash(&mut hasher);
+    let shape = ModelShape {
+        vocab: description.vocab,
+        context_max,
+        layers: description.layers.len(),
+        page_rows: options.page_rows,
+        pages: kv.pages(),
+        page_bytes: kv.layout().page_bytes(),
+        batch_rows_max: options.batch_rows_max,
+        logits_rows_max: (LOGITS_MAX / description.vocab).clamp(1, options.batch_rows_max),
+        fingerprint: *hasher.finalize().as_bytes(),
+    };
+    let info = ModelInfo {
+        name: source.name(),
+        arch,
+        parameters: source.parameters(),
+        file_bytes: source.file_bytes(),
+        quantization: source.quantization(),
+        context_train: description.context_train,
+        isa: isa.to_string(),
+    };
+    Ok((Decoder::new(cpu, description, parts, kv, shape), info))
+}
+
+fn context_max(options: &LoadOptions, description: &Description) -> Result<usize, LoadError> {
+    let trained = description.context_train;
+    if options.batch_rows_max == 0 {
+        return Err(LoadError::BadOption("a batch of at most 0 rows".into()));
+    }
+    match options.context_max {
+        None => Ok(trained),
+        Some(asked) if (1..=trained).contains(&asked) => Ok(asked),
+        Some(asked) => {
+            let what = format!("a context of {asked} positions: this model has 1 to {trained}");
+            Err(LoadError::BadOption(what))
+        }
+    }
+}
+
+/// As many pages as the bytes allow.
+fn pool(options: &LoadOptions, description: &Description) -> Result<KvPool, LoadError> {
+    let layout = KvLayout {
+        layers: description.layers.len(),
+        kv_heads: description.kv_heads,
+        head_dim: description.head_dim,
+        page_rows: options.page_rows,
+        dtype: options.kv_dtype,
+    };
+    let bad = |what: String| LoadError::BadOption(what);
+    if !(1..=PAGE_ROWS_MAX).contains(&options.page_rows) {
+        return Err(bad(format!("pages of {} rows: 1 to {PAGE_ROWS_MAX}", options.page_rows)));
+    }
+    let pages = options.kv_bytes / layout.page_bytes();
+    if pages == 0 {
+        let (bytes, page) = (options.kv_bytes, layout.page_bytes());
+        return Err(bad(format!("{bytes} bytes for KV hold no page of {page} bytes")));
+    }
+    KvPool::new(layout, pages.min(u32::MAX as usize)).map_err(|error| bad(error.to_string()))
+}
+
+/// Physical cores of this machine that this process may use; at least 1.
+pub fn physical_cores() -> usize {
+    let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut cores = std::collections::BTreeSet::new();
+    for cpu in 0..allowed {
+        let topology = format!("/sys/devices/system/cpu/cpu{cpu}/topology");
+        let read = |name: &str| std::fs::read_to_string(format!("{topology}/{name}"));
+        match (read("physical_package_id"), read("core_id")) {
+            (Ok(package), Ok(core)) => cores.insert((package, core)),
+            // Not Linux, or a kernel that does not tell: count logical ones.
+            _ => return allowed,
+        };
+    }
+    cores.len().max(1)
+}
+
+/// Goes up with every change to the kernels or to the layout of pages that changes a KV byte.
+const KV_VERSION: u32 = 1;
+
+/// Logits of one step: 64 MB.
+const LOGITS_MAX: usize = 16 << 20;
+
+const PAGE_ROWS_MAX: usize = 4096;
