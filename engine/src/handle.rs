@@ -1,8 +1,26 @@
 //! The handle other threads hold: sends events to the loop thread and waits for answers.
 
-use crate::{Event, FragmentId, FragmentInfo, FragmentSpec, Request, RequestError, Stats};
+use crate::{
+    Core, Event, FragmentId, FragmentInfo, FragmentSpec, Request, RequestError, Stats,
+    board::{Board, Message},
+    job::{Job, Reply},
+    limits::{Budget, check_queue},
+    runner::Runner,
+    sequence::{Sequence, Stream},
+    validate,
+};
 use models::{Model, ModelShape, Tokenizer};
-use std::{sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 /// Time as an input: monotonic time since some fixed moment.
 pub trait Clock: Send + Sync {
@@ -30,46 +48,122 @@ pub struct SequenceId(pub u64);
 /// Receives a generation's events; answers `false` when its reader is gone, which cancels it.
 pub type Sink = Box<dyn FnMut(Event) -> bool + Send>;
 
-/// A running engine. Clones share it.
+/// A running engine. Clones share it. When the last one is gone, the loop ends what runs and stops.
 #[derive(Clone)]
 pub struct Engine {
-    shape: Arc<ModelShape>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    shape: ModelShape,
+    config: Config,
+    tokenizer: Option<Arc<Tokenizer>>,
+    clock: Arc<dyn Clock>,
+    /// Unbounded, because what can be sent is bounded: generations by `waiting_max`, the rest by
+    /// callers that wait for their answer.
+    outbox: Sender<Message>,
+    board: Arc<Board>,
+    next_id: AtomicU64,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Engine {
     /// Starts the loop thread. `tokenizer` turns tokens into text; without one (the simulator)
     /// texts are empty and stop strings are refused.
+    ///
+    /// # Panics
+    /// When a bound of `config` or of the model is zero, or no thread can be started.
     pub fn start(
         model: Box<dyn Model>,
         tokenizer: Option<Arc<Tokenizer>>,
         config: Config,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let _ = (tokenizer, config, clock);
-        Self { shape: Arc::new(model.shape().clone()) }
+        let (engine, core) = Self::stepwise(model, tokenizer, config, clock);
+        let board = engine.shared.board.clone();
+        let thread = thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || live(core, &board))
+            .expect("a thread for the engine's loop");
+        *engine.thread() = Some(thread);
+        engine
+    }
+
+    /// An engine without a thread: nothing happens but in `Core::step`. The `begin_…` methods
+    /// ask without waiting; the blocking ones would wait for ever on the stepping thread.
+    ///
+    /// # Panics
+    /// When a bound of `config` or of the model is zero.
+    pub fn stepwise(
+        model: Box<dyn Model>,
+        tokenizer: Option<Arc<Tokenizer>>,
+        config: Config,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, Core) {
+        let shape = model.shape().clone();
+        let budget = Budget::new(&shape, &config);
+        let (outbox, inbox) = mpsc::channel();
+        let board = Arc::new(Board::default());
+        let runner = Runner::new(model, clock.clone());
+        let core = Core::new(runner, budget, clock.clone(), inbox, board.clone());
+        let next_id = AtomicU64::new(1);
+        let thread = Mutex::new(None);
+        let shared = Shared { shape, config, tokenizer, clock, outbox, board, next_id, thread };
+        (Self { shared: Arc::new(shared) }, core)
     }
 
     /// The model's numbers.
     pub fn shape(&self) -> &ModelShape {
-        &self.shape
+        &self.shared.shape
     }
 
-    /// Validates and queues a generation. Events go to `sink`, called on the loop thread.
+    /// Validates and queues a generation. Events go to `sink`, called on the loop thread. Does
+    /// not wait for the loop: a request that pinned fragments leave no room for is told so
+    /// through `sink`, as are failures later on.
+    ///
+    /// # Errors
+    /// The request is out of bounds, too many wait already, or the engine is down. `sink` then
+    /// hears nothing.
     pub fn submit(&self, request: Request, sink: Sink) -> Result<SequenceId, RequestError> {
-        let _ = (request, sink);
-        unimplemented!()
+        let Shared { shape, config, tokenizer, clock, board, .. } = &*self.shared;
+        board.check_open()?;
+        validate::check_request(&request, shape, tokenizer.is_some())?;
+        let tenant = request.tenant.clone();
+        let sequence = Sequence::new(request, shape, tokenizer.clone(), clock.now());
+        let mut job = Job::generate(self.next_id(), tenant, sequence);
+        validate::check_alone(&job, shape)?;
+        check_queue(board.enter(), config.waiting_max).inspect_err(|_| board.leave())?;
+        job.listen(Stream::new(sink));
+        let id = job.id;
+        self.send(Message::Submit(Box::new(job)))?;
+        Ok(id)
     }
 
     /// Cancels a generation within one step; does nothing when it has ended.
     pub fn cancel(&self, sequence: SequenceId) {
-        let _ = sequence;
-        unimplemented!()
+        // An engine that is down has cancelled everything.
+        let _ = self.send(Message::Cancel(sequence));
     }
 
-    /// Encodes a fragment unless it is cached, and waits for it. Blocking.
+    /// Encodes a fragment unless it is cached, and waits for it. Blocking. A pin stays until the
+    /// fragment is dropped, whatever later puts say.
     pub fn put_fragment(&self, spec: FragmentSpec) -> Result<FragmentInfo, RequestError> {
-        let _ = spec;
-        unimplemented!()
+        self.wait(&self.begin_put(&spec)?)
+    }
+
+    /// Asks for a fragment to be encoded; the answer comes through the channel.
+    pub fn begin_put(
+        &self,
+        spec: &FragmentSpec,
+    ) -> Result<Receiver<Result<FragmentInfo, RequestError>>, RequestError> {
+        let shape = &self.shared.shape;
+        self.shared.board.check_open()?;
+        validate::check_fragment(spec, shape)?;
+        self.begin(|reply| {
+            let job = Job::put(self.next_id(), shape, spec, reply);
+            validate::check_alone(&job, shape)?;
+            Ok(Message::Submit(Box::new(job)))
+        })
     }
 
     /// A fragment by id; with `digest`, hashes its KV bytes. Blocking.
@@ -79,37 +173,113 @@ impl Engine {
         id: FragmentId,
         digest: bool,
     ) -> Result<FragmentInfo, RequestError> {
-        let _ = (tenant, id, digest);
-        unimplemented!()
+        self.wait(&self.begin_inspect(tenant, id, digest)?)
+    }
+
+    /// Asks for a fragment by id; the answer comes through the channel.
+    pub fn begin_inspect(
+        &self,
+        tenant: &str,
+        id: FragmentId,
+        digest: bool,
+    ) -> Result<Receiver<Result<FragmentInfo, RequestError>>, RequestError> {
+        let tenant = tenant.into();
+        self.begin(|reply| Ok(Message::Inspect { tenant, id, digest, reply }))
     }
 
     /// All fragments of a tenant, most recently used first. Blocking.
     pub fn fragments(&self, tenant: &str) -> Result<Vec<FragmentInfo>, RequestError> {
-        let _ = tenant;
-        unimplemented!()
+        let tenant = tenant.into();
+        self.wait(&self.begin(|reply| Ok(Message::List { tenant, reply }))?)
     }
 
     /// Forgets a fragment. Blocking.
     pub fn drop_fragment(&self, tenant: &str, id: FragmentId) -> Result<(), RequestError> {
-        let _ = (tenant, id);
-        unimplemented!()
+        self.wait(&self.begin_drop(tenant, id)?)
+    }
+
+    /// Asks for a fragment to be forgotten; the answer comes through the channel.
+    pub fn begin_drop(
+        &self,
+        tenant: &str,
+        id: FragmentId,
+    ) -> Result<Receiver<Result<(), RequestError>>, RequestError> {
+        let tenant = tenant.into();
+        self.begin(|reply| Ok(Message::Drop { tenant, id, reply }))
     }
 
     /// The loop's numbers after its latest step.
     pub fn stats(&self) -> Stats {
-        unimplemented!()
+        self.shared.board.stats()
     }
 
     /// The loop answered within `timeout`.
     pub fn is_alive(&self, timeout: Duration) -> bool {
-        let _ = timeout;
-        unimplemented!()
+        self.begin(|reply| Ok(Message::Ping(reply)))
+            .is_ok_and(|answer| matches!(answer.recv_timeout(timeout), Ok(Ok(()))))
     }
 
     /// Refuses new work, lets running generations end for at most `grace`, cancels the rest, and
     /// stops the loop. Blocking.
     pub fn shutdown(&self, grace: Duration) {
-        let _ = grace;
-        unimplemented!()
+        self.shared.board.close();
+        // A loop that has ended already needs no message.
+        let _ = self.send(Message::Shutdown { grace });
+        let thread = self.thread().take();
+        if let Some(thread) = thread {
+            thread.join().expect("the loop catches its panics");
+        }
     }
+
+    fn next_id(&self) -> SequenceId {
+        SequenceId(self.shared.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn thread(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin<T>(
+        &self,
+        message: impl FnOnce(Reply<T>) -> Result<Message, RequestError>,
+    ) -> Result<Receiver<Result<T, RequestError>>, RequestError> {
+        let (reply, answer) = mpsc::channel();
+        self.send(message(reply)?)?;
+        Ok(answer)
+    }
+
+    fn send(&self, message: Message) -> Result<(), RequestError> {
+        self.shared.outbox.send(message).map_err(|mut unsent| {
+            if let Message::Submit(job) = &mut unsent.0
+                && let Some(sequence) = job.sequence_mut()
+            {
+                sequence.stream.silence();
+            }
+            self.shared.board.down()
+        })
+    }
+
+    /// A reply that was dropped unanswered means that the loop is gone.
+    fn wait<T>(&self, answer: &Receiver<Result<T, RequestError>>) -> Result<T, RequestError> {
+        answer.recv().unwrap_or_else(|_| Err(self.shared.board.down()))
+    }
+}
+
+/// The loop's life on its thread. After a panic the books cannot be trusted: the engine is down
+/// for good, and dropping the core tells every reader and every waiting caller.
+fn live(mut core: Core, board: &Board) {
+    match catch_unwind(AssertUnwindSafe(|| core.run())) {
+        Ok(()) => board.fail("it was shut down"),
+        Err(panic) => {
+            let reason = reason(&*panic);
+            tracing::error!(reason, "the engine's loop panicked");
+            board.fail(&format!("its loop panicked: {reason}"));
+        }
+    }
+    drop(core);
+}
+
+fn reason(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
 }

@@ -1,11 +1,31 @@
 //! The engine: fragments, compositions, join policies, sequences and the scheduler.
 //!
-//! One plain thread runs one loop of four verbs: receive, plan, run, commit.
+//! One plain thread runs one loop of four verbs: receive, plan, run, commit (`step.rs`).
 //! Does no I/O, reads no clock but the one it is given, and knows neither HTTP nor JSON.
+//! `plan` is pure; only `commit` changes who owns a page; only the runner calls the model.
+
+#![forbid(unsafe_code)]
 
 mod api;
-pub mod gates;
+mod board;
+mod commit;
+mod fragments;
 mod handle;
+mod job;
+mod limits;
+mod pages;
+mod plan;
+mod prefix;
+mod queue;
+mod runner;
+mod sampling;
+mod scheduler;
+mod sequence;
+mod state;
+mod step;
+mod text;
+mod validate;
 
 pub use api::*;
 pub use handle::{Clock, Config, Engine, SequenceId, Sink};
+pub use step::Core;

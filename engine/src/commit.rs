@@ -1,0 +1,265 @@
+//! `commit`: makes a plan true. The only place where pages change hands, and where readers hear
+//! what became of their work.
+
+use crate::{
+    FinishReason, FragmentId, RequestError, SequenceId,
+    job::{Job, Work},
+    plan::{Admission, Encode, Eviction, Forward, Plan},
+    runner::{Forwarded, Outcome},
+    sequence::Taken,
+    state::State,
+};
+use std::time::Duration;
+
+impl State {
+    /// What is given up goes first and admissions before ends, so that a record that passes from
+    /// an ending job to an admitted one is never without a user.
+    pub(crate) fn commit(&mut self, plan: Plan, outcome: Outcome, time: Duration) {
+        self.now += 1;
+        self.stats.steps += u64::from(!plan.encodes.is_empty() || !plan.forwards.is_empty());
+        self.drop_asked();
+        for id in plan.forgets {
+            self.forget(id);
+        }
+        for eviction in plan.evictions {
+            self.evict(&eviction);
+        }
+        for admission in plan.admissions {
+            self.admit(admission, time);
+        }
+        for encode in plan.encodes {
+            self.encoded(&encode);
+        }
+        for (forward, forwarded) in plan.forwards.iter().zip(outcome.forwards) {
+            self.forwarded(forward, forwarded, outcome.join, time);
+        }
+        self.settle(time);
+        for id in plan.ends {
+            self.end(id, FinishReason::Cancelled);
+        }
+        for id in plan.preemptions {
+            self.preempt(id);
+        }
+    }
+
+    fn drop_asked(&mut self) {
+        for (id, reply) in std::mem::take(&mut self.drops) {
+            let users = self.fragments.get(id).map(|record| record.users);
+            let answer = match users {
+                None => Err(RequestError::UnknownFragment(id)),
+                Some(0) => Ok(self.forget(id)),
+                Some(users) => Err(RequestError::InUse(id, users)),
+            };
+            // A caller that no longer waits needs no answer.
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn forget(&mut self, id: FragmentId) {
+        let record = self.fragments.forget(id).expect("a forgotten record was known");
+        assert_eq!(record.users, 0, "{id} is forgotten while in use");
+        self.stats.evictions += u64::from(record.is_cached());
+        for page in record.pages {
+            self.pages.release(page);
+        }
+    }
+
+    fn evict(&mut self, eviction: &Eviction) {
+        match *eviction {
+            Eviction::Prefix(id) => self.pages.release(self.prefixes.remove(id)),
+            Eviction::Record(id) => {
+                let users = self.fragments.held(id).users;
+                assert_eq!(users, 0, "{id} is evicted while in use");
+                self.stats.evictions += 1;
+                self.discard(id);
+            }
+        }
+    }
+
+    /// Frees a record's KV; the record stays known.
+    fn discard(&mut self, id: FragmentId) {
+        let record = self.fragments.get_mut(id).expect("a discarded record is known");
+        record.encoded = 0;
+        for page in std::mem::take(&mut record.pages) {
+            self.pages.release(page);
+        }
+    }
+
+    fn admit(&mut self, admission: Admission, time: Duration) {
+        let mut job = self.waiting.admit(&admission.tenant, admission.id);
+        for need in &job.needs {
+            let record = self.fragments.intern(need, self.now);
+            record.users += 1;
+        }
+        for (id, pages) in &admission.records {
+            for &page in pages {
+                self.pages.take(page);
+            }
+            let record = self.fragments.get_mut(*id).expect("a needed record was interned");
+            assert!(record.pages.is_empty(), "{id} has pages already");
+            record.pages.clone_from(pages);
+        }
+        let page_rows = self.shape.page_rows;
+        if let Some(sequence) = job.sequence_mut() {
+            for &(id, page) in &admission.prefix {
+                self.pages.share(page);
+                self.prefixes.touch(id, self.now);
+            }
+            for &page in &admission.own {
+                self.pages.take(page);
+            }
+            let cached = admission.prefix.iter().map(|&(_, page)| page);
+            sequence.pages = cached.chain(admission.own.iter().copied()).collect();
+            sequence.rows = admission.prefix.len() * page_rows;
+            if sequence.times.admitted.is_none() {
+                sequence.times.admitted = Some(time);
+                let encodes = |id| admission.records.iter().any(|&(other, _)| other == id);
+                sequence.count_reused(encodes);
+                self.stats.tokens_reused += sequence.counts.reused as u64;
+                self.stats.tokens_prefix_reused += sequence.counts.prefix_reused as u64;
+                self.board.leave();
+            }
+        }
+        self.running.insert(job.id, job);
+    }
+
+    fn encoded(&mut self, encode: &Encode) {
+        let record = self.fragments.get_mut(encode.id).expect("an encoded record is known");
+        assert_eq!(record.encoded, encode.rows.start, "rows are encoded in order");
+        record.encoded = encode.rows.end;
+        if record.content.root.is_some() {
+            self.stats.tokens_encoded += encode.rows.len() as u64;
+        } else {
+            self.stats.tokens_prefilled += encode.rows.len() as u64;
+        }
+    }
+
+    /// Books the rows of a sequence, tells its reader, and ends it when it is at its end.
+    fn forwarded(
+        &mut self,
+        forward: &Forward,
+        forwarded: Forwarded,
+        join: Duration,
+        time: Duration,
+    ) {
+        let job = self.running.get_mut(&forward.id).expect("a forwarded job runs");
+        let sequence = job.sequence_mut().expect("only sequences are forwarded");
+        assert_eq!(sequence.rows, forward.rows.start, "rows are forwarded in order");
+        if let Some(page) = forward.grow {
+            self.pages.take(page);
+            sequence.pages.push(page);
+        }
+        sequence.rows = forward.rows.end;
+        sequence.scores.extend(forwarded.scores);
+        sequence.times.join.get_or_insert(join);
+        if sequence.output().is_empty() || forward.rows.len() > 1 {
+            self.stats.tokens_prefilled += forward.rows.len() as u64;
+        }
+        if sequence.rows < sequence.own.len() {
+            return;
+        }
+        let publish = sequence.times.prefilled.is_none();
+        sequence.times.prefilled.get_or_insert(time);
+        let told = sequence.tell_scores(forwarded.next_top);
+        let next = forwarded.next.map(|(token, logprob)| sequence.take_token(token, logprob, time));
+        let (heard, end) = match next {
+            None => (true, sequence.limit_reached()),
+            Some(Taken { heard, end, generated }) => {
+                self.stats.tokens_generated += u64::from(generated);
+                (heard, end)
+            }
+        };
+        job.cancelled |= !told || !heard;
+        if publish {
+            self.publish(forward.id);
+        }
+        if let Some(reason) = end {
+            self.end(forward.id, reason);
+        }
+    }
+
+    /// Enters the whole pages that a `recompute` sequence computed into the prefix cache.
+    fn publish(&mut self, id: SequenceId) {
+        let job = &self.running[&id];
+        let Some(sequence) = job.sequence().filter(|sequence| sequence.is_publishable()) else {
+            return;
+        };
+        let computed = &sequence.own[..sequence.rows];
+        for page in self.prefixes.publish(&job.tenant, computed, &sequence.pages, self.now) {
+            self.pages.share(page);
+        }
+    }
+
+    /// Answers puts whose fragment is whole, and notes when a sequence's records are.
+    fn settle(&mut self, time: Duration) {
+        let mut done = Vec::new();
+        for job in self.running.values_mut() {
+            let composed = job.needs.iter().all(|need| self.fragments.held(need.id).is_cached());
+            match &mut job.work {
+                Work::Put(_) if composed && !job.cancelled => done.push(job.id),
+                Work::Generate(sequence) if composed => {
+                    sequence.times.composed.get_or_insert(time);
+                }
+                _ => {}
+            }
+        }
+        for id in done {
+            let job = self.leave(id);
+            let Work::Put(put) = &job.work else { continue };
+            let record = self.fragments.get_mut(job.subject().id).expect("just encoded");
+            record.pinned |= put.pin;
+            let mut info = self.info(job.subject().id).expect("just encoded");
+            info.cached = false;
+            let _ = put.reply.send(Ok(info));
+        }
+    }
+
+    /// Ends a running or waiting job and frees what it held.
+    fn end(&mut self, id: SequenceId, reason: FinishReason) {
+        let mut job = if self.running.contains_key(&id) {
+            self.publish(id);
+            self.leave(id)
+        } else {
+            let tenant = self.waiting.iter().find(|job| job.id == id).map(|job| job.tenant.clone());
+            let Some(tenant) = tenant else { return };
+            self.waiting.remove(&tenant, id).expect("a job found is there")
+        };
+        if let Some(sequence) = job.sequence_mut() {
+            if sequence.times.admitted.is_none() {
+                self.board.leave();
+            }
+            sequence.finish(reason);
+            self.stats.generations_ended += 1;
+        }
+    }
+
+    fn preempt(&mut self, id: SequenceId) {
+        // It may have been ended by its last token in this very step.
+        if self.running.contains_key(&id) {
+            self.publish(id);
+            let job = self.leave(id);
+            self.stats.preemptions += u64::from(job.sequence().is_some());
+            self.waiting.push(job);
+        }
+    }
+
+    /// Takes a job out of the running ones: it holds no page and no record any more.
+    fn leave(&mut self, id: SequenceId) -> Job {
+        let mut job = self.running.remove(&id).expect("a leaving job runs");
+        for need in &job.needs {
+            let record = self.fragments.get_mut(need.id).expect("a record in use is known");
+            record.users -= 1;
+            record.used_at = self.now;
+            if record.users == 0 && !record.is_cached() {
+                self.discard(need.id);
+            }
+        }
+        if let Some(sequence) = job.sequence_mut() {
+            sequence.rows = 0;
+            for page in std::mem::take(&mut sequence.pages) {
+                self.pages.release(page);
+            }
+        }
+        job
+    }
+}

@@ -1,0 +1,135 @@
+//! A job: what waits for a place and runs. Either one generation (a sequence) or a fragment to be
+//! put; both need records encoded first, so both are admitted, preempted and ended alike.
+
+use crate::{
+    Composition, FragmentInfo, FragmentSpec, JoinPolicy, Request, RequestError, SequenceId,
+    fragments::Content,
+    sequence::{Sequence, Stream},
+};
+use models::ModelShape;
+use std::sync::{Arc, mpsc::Sender};
+
+/// Answers a waiting caller; a dropped one tells it that the engine is down.
+pub(crate) type Reply<T> = Sender<Result<T, RequestError>>;
+
+/// One piece of work. Jobs are ordered by age: a smaller id came first.
+pub(crate) struct Job {
+    pub(crate) id: SequenceId,
+    pub(crate) tenant: Arc<str>,
+    /// Roots and fragments whose KV must be whole before the job's own work; roots first, each
+    /// once.
+    pub(crate) needs: Vec<Content>,
+    pub(crate) work: Work,
+    /// Ends at the next commit.
+    pub(crate) cancelled: bool,
+}
+
+/// What a job is for.
+pub(crate) enum Work {
+    Put(Put),
+    Generate(Box<Sequence>),
+}
+
+/// A fragment to be encoded for a waiting caller.
+pub(crate) struct Put {
+    pub(crate) pin: bool,
+    pub(crate) reply: Reply<FragmentInfo>,
+}
+
+impl Job {
+    pub(crate) fn put(
+        id: SequenceId,
+        shape: &ModelShape,
+        spec: &FragmentSpec,
+        reply: Reply<FragmentInfo>,
+    ) -> Self {
+        let root = Content::root(&shape.fingerprint, &spec.tenant, &spec.root);
+        let fragment = Content::after(&shape.fingerprint, &root, &spec.tokens);
+        Self {
+            id,
+            tenant: spec.tenant.clone(),
+            needs: vec![root, fragment],
+            work: Work::Put(Put { pin: spec.pin, reply }),
+            cancelled: false,
+        }
+    }
+
+    pub(crate) fn generate(id: SequenceId, tenant: Arc<str>, sequence: Sequence) -> Self {
+        let mut needs: Vec<Content> = Vec::new();
+        for content in sequence.root.iter().chain(&sequence.placements) {
+            if !needs.iter().any(|need| need.id == content.id) {
+                needs.push(content.clone());
+            }
+        }
+        Self { id, tenant, needs, work: Work::Generate(Box::new(sequence)), cancelled: false }
+    }
+
+    pub(crate) fn sequence(&self) -> Option<&Sequence> {
+        match &self.work {
+            Work::Put(_) => None,
+            Work::Generate(sequence) => Some(sequence),
+        }
+    }
+
+    pub(crate) fn sequence_mut(&mut self) -> Option<&mut Sequence> {
+        match &mut self.work {
+            Work::Put(_) => None,
+            Work::Generate(sequence) => Some(sequence),
+        }
+    }
+
+    /// Gives a generation its reader.
+    pub(crate) fn listen(&mut self, stream: Stream) {
+        self.sequence_mut().expect("only generations are heard").stream = stream;
+    }
+
+    /// The fragment that a put is about.
+    pub(crate) fn subject(&self) -> &Content {
+        self.needs.last().expect("a put needs a root and a fragment")
+    }
+
+    /// Pages the job holds at most, when it runs alone to its end.
+    pub(crate) fn pages_max(&self, page_rows: usize) -> usize {
+        let needs: usize = self.needs.iter().map(|need| need.pages(page_rows)).sum();
+        needs + self.sequence().map_or(0, |sequence| sequence.rows_max().div_ceil(page_rows))
+    }
+}
+
+/// The records a request's composition needs under its policy, and the tokens of the sequence's
+/// own run behind them.
+pub(crate) struct Joined {
+    pub(crate) root: Option<Content>,
+    pub(crate) placements: Vec<Content>,
+    /// Composed position of the own run's first row.
+    pub(crate) own_start: usize,
+    /// Own row of the first token of the tail.
+    pub(crate) tail_at: usize,
+    pub(crate) own: Vec<models::TokenId>,
+}
+
+impl Joined {
+    /// ```text
+    /// recompute:  | own run: root, placements, tail, answer ...            |
+    /// reuse:      | root's run | fragment's run | ... | own run: tail, answer ... |
+    /// ```
+    /// Under `recompute` the own run is one contiguous run from position 0, whatever was cached:
+    /// its partial attention states are cut as those of a plain prefill are, so the bits are too.
+    pub(crate) fn new(shape: &ModelShape, request: &Request) -> Self {
+        let Composition { root, placements, tail } = &request.composition;
+        let before = root.len() + placements.iter().map(|tokens| tokens.len()).sum::<usize>();
+        match request.policy {
+            JoinPolicy::Recompute => {
+                let placed = placements.iter().flat_map(|tokens| tokens.iter());
+                let own = root.iter().chain(placed).chain(tail).copied().collect();
+                Self { root: None, placements: Vec::new(), own_start: 0, tail_at: before, own }
+            }
+            JoinPolicy::Reuse => {
+                let root = Content::root(&shape.fingerprint, &request.tenant, root);
+                let after = |tokens| Content::after(&shape.fingerprint, &root, tokens);
+                let placements = placements.iter().map(after).collect();
+                let own = tail.clone();
+                Self { root: Some(root), placements, own_start: before, tail_at: 0, own }
+            }
+        }
+    }
+}

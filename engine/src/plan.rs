@@ -1,0 +1,105 @@
+//! A plan: everything one step will do, as plain data. Prints as one line, for tests and traces.
+
+use crate::{FragmentId, SequenceId, prefix::EntryId};
+use kernels::PageId;
+use std::{fmt, ops::Range};
+
+/// What one step does. Pages named here change hands in `commit`.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// Rows of records to encode.
+    pub(crate) encodes: Vec<Encode>,
+    /// Rows of sequences to forward.
+    pub(crate) forwards: Vec<Forward>,
+    /// Cancelled jobs to end.
+    pub(crate) ends: Vec<SequenceId>,
+    /// Running jobs that give their place back and wait again.
+    pub(crate) preemptions: Vec<SequenceId>,
+    /// What loses its KV.
+    pub(crate) evictions: Vec<Eviction>,
+    /// Fragments to forget because someone asked, if nobody uses them.
+    pub(crate) drops: Vec<FragmentId>,
+    /// Records to forget because too many are known.
+    pub(crate) forgets: Vec<FragmentId>,
+    /// Waiting jobs that start to run with the next step.
+    pub(crate) admissions: Vec<Admission>,
+}
+
+/// Rows of a record to encode.
+#[derive(Debug)]
+pub(crate) struct Encode {
+    pub(crate) id: FragmentId,
+    pub(crate) rows: Range<usize>,
+}
+
+/// Own rows of a sequence to forward.
+#[derive(Debug)]
+pub(crate) struct Forward {
+    pub(crate) id: SequenceId,
+    pub(crate) rows: Range<usize>,
+    /// Rows at the end whose logits are wanted.
+    pub(crate) logits: usize,
+    /// A free page for the last row, where the sequence has none for it.
+    pub(crate) grow: Option<PageId>,
+}
+
+/// What loses its KV.
+#[derive(Debug)]
+pub(crate) enum Eviction {
+    Record(FragmentId),
+    Prefix(EntryId),
+}
+
+/// A place for a waiting job.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) id: SequenceId,
+    pub(crate) tenant: std::sync::Arc<str>,
+    /// Free pages for records that have none.
+    pub(crate) records: Vec<(FragmentId, Vec<PageId>)>,
+    /// Cached pages that begin the own run.
+    pub(crate) prefix: Vec<(EntryId, PageId)>,
+    /// Free pages for the rest of the own run.
+    pub(crate) own: Vec<PageId>,
+}
+
+impl Plan {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.encodes.is_empty()
+            && self.forwards.is_empty()
+            && self.ends.is_empty()
+            && self.preemptions.is_empty()
+            && self.evictions.is_empty()
+            && self.drops.is_empty()
+            && self.forgets.is_empty()
+            && self.admissions.is_empty()
+    }
+}
+
+impl fmt::Display for Plan {
+    /// `decode 1 · prefill 2 0..8 · encode 5 rows 0..5 · evict a record · preempt 3 · admit 4 (2 pages)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts: Vec<String> = Vec::new();
+        for Forward { id, rows, grow, .. } in &self.forwards {
+            let grow = if grow.is_some() { " +page" } else { "" };
+            parts.push(format!("forward {} {}..{}{grow}", id.0, rows.start, rows.end));
+        }
+        parts.extend(
+            self.encodes.iter().map(|e| format!("encode {}..{}", e.rows.start, e.rows.end)),
+        );
+        parts.extend(self.ends.iter().map(|id| format!("end {}", id.0)));
+        parts.extend(self.preemptions.iter().map(|id| format!("preempt {}", id.0)));
+        parts.extend(self.evictions.iter().map(|eviction| match eviction {
+            Eviction::Record(_) => "evict record".into(),
+            Eviction::Prefix(_) => "evict prefix".into(),
+        }));
+        parts.extend(self.drops.iter().map(|_| "drop".into()));
+        parts.extend(self.forgets.iter().map(|_| "forget".into()));
+        for Admission { id, records, prefix, own, .. } in &self.admissions {
+            let new: usize =
+                records.iter().map(|(_, pages)| pages.len()).sum::<usize>() + own.len();
+            parts.push(format!("admit {} with {new} pages, {} cached", id.0, prefix.len()));
+        }
+        f.write_str(&if parts.is_empty() { "nothing".into() } else { parts.join(" · ") })
+    }
+}

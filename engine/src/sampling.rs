@@ -1,0 +1,84 @@
+//! From a row's logits to scores and to the next token, as the request asks.
+
+use crate::{TokenLogprob, runner::Forwarded, sequence::Sequence};
+use kernels::{
+    ChoiceScratch, Filters, Penalties, PenaltyScratch, choose, log_sum_exp, penalize, top, uniform,
+};
+use models::TokenId;
+
+/// Reads logits; keeps memory between rows.
+#[derive(Default)]
+pub(crate) struct Sampler {
+    choice: ChoiceScratch,
+    penalty: PenaltyScratch,
+}
+
+impl Sampler {
+    /// What own row `row` of a sequence says: the score of the tail token behind it, and, at the
+    /// end, the next token. Scores are of the logits as they are, before temperature and
+    /// penalties. Chance is the seed's number at the output position, so that a generation can
+    /// be replayed to the token.
+    ///
+    /// # Panics
+    /// When a logit is no number: the model is broken.
+    pub(crate) fn read(
+        &mut self,
+        sequence: &Sequence,
+        row: usize,
+        logits: &mut [f32],
+        into: &mut Forwarded,
+    ) {
+        let request = &sequence.request;
+        let alternatives = request.logprobs.unwrap_or(0);
+        let is_last = row + 1 == sequence.own.len();
+        if !sequence.scores_told {
+            let sum = log_sum_exp(logits);
+            if is_last {
+                into.next_top = top_logprobs(logits, sum, alternatives);
+            } else {
+                into.scores.push(score(logits, sum, sequence.own[row + 1], alternatives));
+            }
+        }
+        if !is_last || !sequence.wants_token() {
+            return;
+        }
+        let raw = request.logprobs.map(|_| {
+            let sum = log_sum_exp(logits);
+            (sum, top_logprobs(logits, sum, alternatives), logits.to_vec())
+        });
+        let sampling = &request.sampling;
+        let penalties = Penalties {
+            repetition: sampling.repetition_penalty,
+            presence: sampling.presence_penalty,
+            frequency: sampling.frequency_penalty,
+        };
+        let tail = &request.composition.tail;
+        penalize(logits, &penalties, tail, sequence.output(), &mut self.penalty);
+        let filters = Filters {
+            temperature: sampling.temperature,
+            top_k: sampling.top_k,
+            top_p: sampling.top_p,
+            min_p: sampling.min_p,
+        };
+        let u = uniform(sampling.seed, sequence.output().len() as u64);
+        let token = choose(logits, &filters, u, &mut self.choice)
+            .unwrap_or_else(|error| panic!("no next token: {error}"));
+        let logprob = raw.map(|(sum, top, logits)| TokenLogprob {
+            token,
+            logprob: logits[token as usize] - sum,
+            top,
+        });
+        into.next = Some((token, logprob));
+    }
+}
+
+fn score(logits: &[f32], sum: f32, token: TokenId, alternatives: usize) -> TokenLogprob {
+    let logprob = logits[token as usize] - sum;
+    TokenLogprob { token, logprob, top: top_logprobs(logits, sum, alternatives) }
+}
+
+fn top_logprobs(logits: &[f32], sum: f32, alternatives: usize) -> Vec<(TokenId, f32)> {
+    let mut best = top(logits, alternatives);
+    best.iter_mut().for_each(|(_, logit)| *logit -= sum);
+    best
+}

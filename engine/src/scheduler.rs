@@ -1,0 +1,310 @@
+//! `plan`: what the next step does. A pure function of the state and the budget: no model, no
+//! clock, no randomness, nothing changed.
+//!
+//! How it can never be stuck:
+//! - A job is admitted when free pages hold its whole prompt *and* every record it lacks; encoding
+//!   and prefill therefore never wait for pages. Only decoding grows, page by page.
+//! - When a decode finds no free page, unused KV is evicted; when there is none, the youngest job
+//!   is preempted. The oldest job is never preempted while another runs, and alone it fits:
+//!   submitting made sure of that, pinned fragments included.
+//! - Jobs are admitted in the queue's order without skipping, so that a large one is not passed
+//!   by for ever.
+//!
+//! Pages freed by this plan are given out by the next one.
+
+use crate::{
+    FragmentId, SequenceId,
+    fragments::Content,
+    job::Job,
+    limits::Budget,
+    plan::{Admission, Encode, Eviction, Forward, Plan},
+    prefix::EntryId,
+    sequence::Sequence,
+    state::State,
+};
+use kernels::PageId;
+use std::collections::BTreeSet;
+
+/// Decides the next step.
+pub(crate) fn plan(state: &State, budget: &Budget) -> Plan {
+    let mut draft = Draft {
+        state,
+        free: state.pages.free().iter().copied().collect(),
+        rows: budget.rows,
+        prefill_rows: budget.prefill_rows,
+        logits: budget.logits_rows,
+        encoding: BTreeSet::new(),
+        plan: Plan::default(),
+    };
+    draft.end_cancelled();
+    draft.plan.drops = state.drops.iter().map(|&(id, _)| id).collect();
+    let starved = draft.decode();
+    let mut evict = 0;
+    if starved > 0 {
+        evict = starved;
+        draft.preempt_unless_evictable(starved);
+    }
+    draft.prefill();
+    let mut kept = Kept::default();
+    // What these free or forget is not yet visible in `state`: admit with the next step.
+    if starved == 0 && draft.plan.drops.is_empty() {
+        evict = draft.admit(budget.running, &mut kept);
+    }
+    // One free page for each running job, so that decodes rarely wait a step for their next page.
+    let spare = state.running.len().saturating_sub(draft.free.len());
+    draft.plan.evictions = evictable(state, &kept, evict.max(spare)).0;
+    if draft.plan.drops.is_empty() {
+        draft.forget(budget.fragments, &kept);
+    }
+    draft.plan
+}
+
+/// A plan in the making, and what is left to give out.
+struct Draft<'a> {
+    state: &'a State,
+    /// Free pages, the lowest first.
+    free: std::collections::VecDeque<PageId>,
+    rows: usize,
+    prefill_rows: usize,
+    logits: usize,
+    /// Records that this plan encodes rows of.
+    encoding: BTreeSet<FragmentId>,
+    plan: Plan,
+}
+
+/// Records and cached pages that this plan counts on.
+#[derive(Default)]
+struct Kept {
+    records: BTreeSet<FragmentId>,
+    prefixes: BTreeSet<EntryId>,
+}
+
+impl<'a> Draft<'a> {
+    fn end_cancelled(&mut self) {
+        self.plan.ends = self.state.jobs().filter(|job| job.cancelled).map(|job| job.id).collect();
+    }
+
+    /// Running jobs that go on, oldest first.
+    fn going_on(&self) -> impl Iterator<Item = &'a Job> + use<'a> {
+        self.state.running.values().filter(|job| !job.cancelled)
+    }
+
+    /// All records the job needs are whole.
+    fn is_composed(&self, job: &Job) -> bool {
+        job.needs.iter().all(|need| self.state.fragments.held(need.id).is_cached())
+    }
+
+    /// One row for every sequence that lacks one row. Returns how many found no page for it.
+    fn decode(&mut self) -> usize {
+        let mut starved = 0;
+        for job in self.going_on() {
+            let Some(sequence) = job.sequence() else { continue };
+            if sequence.rows_missing() > 1 || !self.is_composed(job) {
+                continue;
+            }
+            let full = sequence.rows == sequence.pages.len() * self.state.shape.page_rows;
+            let grow = if full { self.free.pop_front() } else { None };
+            if full && grow.is_none() {
+                starved += 1;
+            } else {
+                self.forward(job.id, sequence, 1, grow);
+            }
+        }
+        starved
+    }
+
+    fn forward(&mut self, id: SequenceId, sequence: &Sequence, count: usize, grow: Option<PageId>) {
+        let rows = sequence.rows..sequence.rows + count;
+        let logits = sequence.logits_wanted(&rows);
+        self.rows -= count;
+        self.logits -= logits;
+        self.plan.forwards.push(Forward { id, rows, logits, grow });
+    }
+
+    /// Sends the youngest job back to wait, unless evicting unused KV, or the end of a cancelled
+    /// job, is enough for `pages`.
+    fn preempt_unless_evictable(&mut self, pages: usize) {
+        let enough = evictable(self.state, &Kept::default(), pages).1 >= pages;
+        if enough || !self.plan.ends.is_empty() {
+            return;
+        }
+        assert!(self.state.running.len() > 1, "a job alone always finds its pages");
+        let youngest = self.going_on().last().expect("a starving job runs").id;
+        self.plan.forwards.retain(|forward| forward.id != youngest);
+        self.plan.preemptions.push(youngest);
+    }
+
+    /// Fills the step with encoding and prefill, oldest job first.
+    fn prefill(&mut self) {
+        for job in self.going_on() {
+            if self.plan.preemptions.contains(&job.id) {
+                continue;
+            }
+            for need in &job.needs {
+                self.encode(need);
+            }
+            let Some(sequence) = job.sequence() else { continue };
+            if sequence.rows_missing() > 1 && self.is_composed(job) {
+                let count = self.chunk(sequence);
+                if count > 0 {
+                    self.prefill_rows -= count;
+                    self.forward(job.id, sequence, count, None);
+                }
+            }
+        }
+    }
+
+    /// The next rows of a record, once its root is whole.
+    fn encode(&mut self, content: &Content) {
+        let record = self.state.fragments.held(content.id);
+        let root_is_cached =
+            content.root.is_none_or(|root| self.state.fragments.held(root).is_cached());
+        if record.is_cached() || !root_is_cached || self.encoding.contains(&content.id) {
+            return;
+        }
+        let missing = content.tokens.len() - record.encoded;
+        let count = missing.min(self.rows).min(self.prefill_rows);
+        if count > 0 {
+            self.rows -= count;
+            self.prefill_rows -= count;
+            self.encoding.insert(content.id);
+            let rows = record.encoded..record.encoded + count;
+            self.plan.encodes.push(Encode { id: content.id, rows });
+        }
+    }
+
+    /// The most rows of a prefill that rows and logits allow.
+    fn chunk(&self, sequence: &Sequence) -> usize {
+        let count = sequence.rows_missing().min(self.rows).min(self.prefill_rows);
+        let rows = sequence.rows..sequence.rows + count;
+        // Rows that want logits stand at the end: each one too many shortens the chunk by one.
+        count - sequence.logits_wanted(&rows).saturating_sub(self.logits)
+    }
+
+    /// Gives places to waiting jobs in the queue's order, and `kept` what they count on. Returns
+    /// how many pages to evict so that the first that found no place fits.
+    fn admit(&mut self, running_max: usize, kept: &mut Kept) -> usize {
+        let mut running = self.state.running.len();
+        let mut given = BTreeSet::new();
+        for job in self.state.waiting.next(running_max.saturating_sub(running)) {
+            if job.cancelled {
+                continue;
+            }
+            let wanted = Wanted::new(self.state, job, &given);
+            kept.records.extend(job.needs.iter().map(|need| need.id));
+            kept.prefixes.extend(wanted.prefix.iter().map(|&(id, _)| id));
+            // A spare page for each running job: an admission should not cause a preemption.
+            let pages = wanted.pages() + running;
+            if pages > self.free.len() {
+                let lacking = pages - self.free.len();
+                let fits = evictable(self.state, kept, lacking).1 >= lacking;
+                return if fits { lacking } else { 0 };
+            }
+            given.extend(wanted.records.iter().map(|&(id, _)| id));
+            running += 1;
+            let mut take = |count: usize| self.free.drain(..count).collect::<Vec<_>>();
+            self.plan.admissions.push(Admission {
+                id: job.id,
+                tenant: job.tenant.clone(),
+                records: wanted.records.iter().map(|&(id, pages)| (id, take(pages))).collect(),
+                own: take(wanted.own),
+                prefix: wanted.prefix,
+            });
+        }
+        0
+    }
+
+    /// Forgets the least recently used records beyond `known_max`.
+    fn forget(&mut self, known_max: usize, kept: &Kept) {
+        let excess = self.state.fragments.len().saturating_sub(known_max);
+        if excess == 0 {
+            return;
+        }
+        let unused = |id| !kept.records.contains(&id);
+        let mut records: Vec<_> = self
+            .state
+            .fragments
+            .iter()
+            .filter(|record| record.users == 0 && !record.pinned && unused(record.content.id))
+            .map(|record| (record.used_at, record.content.id))
+            .collect();
+        records.sort_unstable();
+        self.plan.forgets = records.into_iter().take(excess).map(|(_, id)| id).collect();
+        let forgets = &self.plan.forgets;
+        self.plan
+            .evictions
+            .retain(|eviction| !matches!(eviction, Eviction::Record(id) if forgets.contains(id)));
+    }
+}
+
+/// What a waiting job lacks.
+struct Wanted {
+    /// Records without KV, with their pages.
+    records: Vec<(FragmentId, usize)>,
+    /// Cached pages that begin its own run.
+    prefix: Vec<(EntryId, PageId)>,
+    /// Further pages of its own run.
+    own: usize,
+}
+
+impl Wanted {
+    /// `given`: records that got pages in this plan already.
+    fn new(state: &State, job: &Job, given: &BTreeSet<FragmentId>) -> Self {
+        let page_rows = state.shape.page_rows;
+        let has_pages = |id: FragmentId| {
+            given.contains(&id) || state.fragments.get(id).is_some_and(|r| !r.pages.is_empty())
+        };
+        let lacking = job.needs.iter().filter(|need| !has_pages(need.id));
+        let records = lacking.map(|need| (need.id, need.pages(page_rows))).collect();
+        let Some(sequence) = job.sequence() else {
+            return Self { records, prefix: Vec::new(), own: 0 };
+        };
+        let prefix = if sequence.is_publishable() {
+            state.prefixes.find(&job.tenant, &sequence.own[..sequence.rows_reusable()])
+        } else {
+            Vec::new()
+        };
+        let own = sequence.own.len().div_ceil(page_rows) - prefix.len();
+        Self { records, prefix, own }
+    }
+
+    fn pages(&self) -> usize {
+        self.records.iter().map(|&(_, pages)| pages).sum::<usize>() + self.own
+    }
+}
+
+/// The least recently used KV that nobody uses, enough for `pages` or all there is, and the pages
+/// it frees.
+fn evictable(state: &State, kept: &Kept, pages: usize) -> (Vec<Eviction>, usize) {
+    if pages == 0 {
+        return (Vec::new(), 0);
+    }
+    let records = state
+        .fragments
+        .iter()
+        .filter(|record| record.is_evictable() && !kept.records.contains(&record.content.id))
+        .map(|record| (record.used_at, record.pages.len(), Eviction::Record(record.content.id)));
+    let prefixes = state
+        .prefixes
+        .iter()
+        .filter(|(id, entry)| state.pages.owners(entry.page) == 1 && !kept.prefixes.contains(id))
+        .map(|(id, entry)| (entry.used_at, 1, Eviction::Prefix(id)));
+    let mut unused: Vec<_> = records.chain(prefixes).collect();
+    // Entries of one moment: the later entered stand deeper, and go first.
+    unused.sort_by_key(|(used_at, _, eviction)| {
+        let depth = match eviction {
+            Eviction::Record(_) => None,
+            Eviction::Prefix(id) => Some(std::cmp::Reverse(*id)),
+        };
+        (*used_at, depth)
+    });
+    let mut freed = 0;
+    let enough = |&(_, frees, _): &(u64, usize, Eviction)| {
+        let wanted = freed < pages;
+        freed += if wanted { frees } else { 0 };
+        wanted
+    };
+    let evictions = unused.into_iter().take_while(enough).map(|(_, _, eviction)| eviction);
+    let evictions: Vec<_> = evictions.collect();
+    (evictions, freed)
+}

@@ -1,0 +1,285 @@
+//! A sequence: one live generation. What it was asked, how far it is, and its reader.
+
+use crate::{
+    Counts, Event, FinishReason, FragmentId, JoinPolicy, Request, RequestError, Sink, Summary,
+    Timings, TokenLogprob, fragments::Content, job::Joined, text::Text,
+};
+use kernels::PageId;
+use models::{ModelShape, TokenId, Tokenizer};
+use std::{ops::Range, sync::Arc, time::Duration};
+
+/// One live generation.
+///
+/// Its *own run* holds the rows no record holds: own row `i` stands at composed position
+/// `own_start + i`. Rows `0..rows` are computed; the others wait to be forwarded. Prefill and
+/// decode are the same thing: rows are missing, many or one.
+pub(crate) struct Sequence {
+    pub(crate) request: Request,
+    /// The root's record (`reuse`).
+    pub(crate) root: Option<Content>,
+    /// Records in composition order (`reuse`).
+    pub(crate) placements: Vec<Content>,
+    pub(crate) own_start: usize,
+    /// Own row of the first token of the tail.
+    pub(crate) tail_at: usize,
+    /// Prompt and answer so far.
+    pub(crate) own: Vec<TokenId>,
+    pub(crate) prompt_len: usize,
+    /// Tokens the answer may have: `max_tokens`, or fewer where the context ends.
+    pub(crate) output_max: usize,
+    pub(crate) pages: Vec<PageId>,
+    /// Own rows computed.
+    pub(crate) rows: usize,
+    /// Scores of the tail so far; not yet told.
+    pub(crate) scores: Vec<TokenLogprob>,
+    pub(crate) scores_told: bool,
+    pub(crate) text: Text,
+    pub(crate) stream: Stream,
+    pub(crate) counts: Counts,
+    pub(crate) times: Times,
+}
+
+/// Moments of a generation, by the engine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    pub(crate) submitted: Duration,
+    pub(crate) admitted: Option<Duration>,
+    /// All records it needs were whole.
+    pub(crate) composed: Option<Duration>,
+    /// Building the table of its first step took this long.
+    pub(crate) join: Option<Duration>,
+    /// The last row of the prompt was computed.
+    pub(crate) prefilled: Option<Duration>,
+    pub(crate) first_token: Option<Duration>,
+    pub(crate) last_token: Duration,
+}
+
+impl Sequence {
+    pub(crate) fn new(
+        request: Request,
+        shape: &ModelShape,
+        tokenizer: Option<Arc<Tokenizer>>,
+        submitted: Duration,
+    ) -> Self {
+        let Joined { root, placements, own_start, tail_at, own } = Joined::new(shape, &request);
+        let (prompt_len, given) = (own.len(), own_start + own.len());
+        assert!(given <= shape.context_max, "too long a composition was refused before");
+        let text = Text::new(tokenizer, &request.stop_strings);
+        let counts = Counts {
+            root: request.composition.root.len(),
+            tail: request.composition.tail.len(),
+            ..Counts::default()
+        };
+        Self {
+            output_max: request.max_tokens.min(shape.context_max - given),
+            prompt_len,
+            root,
+            placements,
+            own_start,
+            tail_at,
+            own,
+            pages: Vec::new(),
+            rows: 0,
+            scores: Vec::new(),
+            scores_told: !request.echo,
+            text,
+            stream: Stream::default(),
+            counts,
+            times: Times { submitted, ..Times::default() },
+            request,
+        }
+    }
+
+    /// The answer so far.
+    pub(crate) fn output(&self) -> &[TokenId] {
+        &self.own[self.prompt_len..]
+    }
+
+    /// Rows not computed yet.
+    pub(crate) fn rows_missing(&self) -> usize {
+        self.own.len() - self.rows
+    }
+
+    /// Own rows at the very end: the last token of an answer is never forwarded.
+    pub(crate) fn rows_max(&self) -> usize {
+        self.prompt_len + self.output_max.saturating_sub(1)
+    }
+
+    /// Another token is wanted after the last row.
+    pub(crate) fn wants_token(&self) -> bool {
+        self.output().len() < self.output_max
+    }
+
+    /// Own rows that may come from a cache: the last row is always computed, and so are those
+    /// whose scores are wanted.
+    pub(crate) fn rows_reusable(&self) -> usize {
+        if self.scores_told { self.own.len() - 1 } else { self.tail_at + self.scores.len() }
+    }
+
+    /// Of the batch rows `rows`, how many at the end need logits.
+    pub(crate) fn logits_wanted(&self, rows: &Range<usize>) -> usize {
+        if !self.scores_told {
+            return rows.end - self.rows_reusable().clamp(rows.start, rows.end);
+        }
+        usize::from(rows.end == self.own.len() && self.wants_token())
+    }
+
+    /// Why nothing more is generated, if so.
+    pub(crate) fn limit_reached(&self) -> Option<FinishReason> {
+        let output = self.output().len();
+        if output >= self.request.max_tokens {
+            Some(FinishReason::Length)
+        } else {
+            (output >= self.output_max).then_some(FinishReason::Context)
+        }
+    }
+
+    /// The answer is what plain concatenation computes: under `recompute` always; under `reuse`
+    /// when there is no placement, or only one: standing right after the root it was encoded
+    /// after, it saw exactly what it would have seen in the concatenation.
+    pub(crate) fn is_exact(&self) -> bool {
+        match self.request.policy {
+            JoinPolicy::Recompute => true,
+            JoinPolicy::Reuse => self.placements.len() <= 1,
+        }
+    }
+
+    /// Its KV is exact from position 0 on, and may be published as a prefix.
+    pub(crate) fn is_publishable(&self) -> bool {
+        self.request.policy == JoinPolicy::Recompute
+    }
+
+    /// Accounts for what was cached, at the first admission. `encodes` says which records this
+    /// job encodes; under `recompute`, `rows` of the own run came from the prefix cache.
+    pub(crate) fn count_reused(&mut self, encodes: impl Fn(FragmentId) -> bool) {
+        let counts = &mut self.counts;
+        let Some(root) = &self.root else {
+            let placed = counts.root..self.tail_at;
+            counts.reused = self.rows.clamp(placed.start, placed.end) - placed.start;
+            counts.recomputed = placed.len() - counts.reused;
+            counts.prefix_reused = self.rows - counts.reused;
+            return;
+        };
+        counts.prefix_reused = if encodes(root.id) { 0 } else { counts.root };
+        for (i, placement) in self.placements.iter().enumerate() {
+            // A fragment that stands twice is encoded once.
+            let again = self.placements[..i].iter().any(|before| before.id == placement.id);
+            if encodes(placement.id) && !again {
+                counts.encoded += placement.tokens.len();
+            } else {
+                counts.reused += placement.tokens.len();
+            }
+        }
+    }
+
+    /// Tells the tail's scores once they are all there. `false` when the reader is gone.
+    pub(crate) fn tell_scores(&mut self, next_top: Vec<(TokenId, f32)>) -> bool {
+        if self.scores_told {
+            return true;
+        }
+        assert_eq!(self.scores.len() + 1, self.counts.tail, "all tail tokens but the first");
+        self.scores_told = true;
+        self.stream.send(Event::Scored { tail: std::mem::take(&mut self.scores), next_top })
+    }
+
+    /// Takes the next token of the answer and tells it, unless it is a stop token.
+    pub(crate) fn take_token(
+        &mut self,
+        token: TokenId,
+        logprob: Option<TokenLogprob>,
+        time: Duration,
+    ) -> Taken {
+        self.times.first_token.get_or_insert(time);
+        if self.request.stop_tokens.contains(&token) {
+            return Taken { heard: true, generated: false, end: Some(FinishReason::Stop) };
+        }
+        self.times.last_token = time;
+        self.own.push(token);
+        let text = self.text.push(token);
+        let heard = self.stream.send(Event::Token { token, text, logprob });
+        let stop = self.text.stopped().then_some(FinishReason::Stop);
+        Taken { heard, generated: true, end: stop.or_else(|| self.limit_reached()) }
+    }
+
+    /// Tells the reader the end.
+    pub(crate) fn finish(&mut self, finish_reason: FinishReason) {
+        let text = self.text.finish();
+        self.counts.output = self.output().len();
+        let summary = Summary {
+            finish_reason,
+            policy: self.request.policy,
+            exact: self.is_exact(),
+            counts: self.counts,
+            timings: self.times.timings(self.counts.output),
+        };
+        self.stream.end(Event::Finished { text, summary });
+    }
+}
+
+/// What came of a sampled token.
+pub(crate) struct Taken {
+    /// The reader is still there.
+    pub(crate) heard: bool,
+    /// It is part of the answer.
+    pub(crate) generated: bool,
+    /// It ended the answer.
+    pub(crate) end: Option<FinishReason>,
+}
+
+impl Times {
+    /// Durations in milliseconds; what did not happen took none.
+    fn timings(&self, output: usize) -> Timings {
+        let between = |from: Option<Duration>, to: Option<Duration>| match (from, to) {
+            (Some(from), Some(to)) => to.saturating_sub(from).as_secs_f64() * 1e3,
+            _ => 0.0,
+        };
+        let decode_ms = between(self.first_token, Some(self.last_token));
+        let decode_tokens_per_second =
+            if decode_ms > 0.0 { output.saturating_sub(1) as f64 * 1e3 / decode_ms } else { 0.0 };
+        Timings {
+            queue_ms: between(Some(self.submitted), self.admitted),
+            compose_ms: between(self.admitted, self.composed),
+            join_ms: self.join.unwrap_or_default().as_secs_f64() * 1e3,
+            repair_ms: 0.0,
+            prefill_ms: between(self.composed, self.prefilled),
+            first_token_ms: between(Some(self.submitted), self.first_token),
+            decode_tokens_per_second,
+        }
+    }
+}
+
+/// The way to a generation's reader. Dropped before its end, it tells the reader that the engine
+/// is down: no generation ends without a word, whatever becomes of the loop.
+#[derive(Default)]
+pub(crate) struct Stream {
+    sink: Option<Sink>,
+}
+
+impl Stream {
+    pub(crate) fn new(sink: Sink) -> Self {
+        Self { sink: Some(sink) }
+    }
+
+    /// `false` when the reader is gone.
+    pub(crate) fn send(&mut self, event: Event) -> bool {
+        self.sink.as_mut().is_some_and(|sink| sink(event))
+    }
+
+    /// Sends the last event.
+    pub(crate) fn end(&mut self, event: Event) {
+        if let Some(mut sink) = self.sink.take() {
+            sink(event);
+        }
+    }
+
+    /// Says nothing when dropped: the caller was told in another way.
+    pub(crate) fn silence(&mut self) {
+        self.sink = None;
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.end(Event::Failed(RequestError::EngineDown("its loop ended".into())));
+    }
+}

@@ -1,0 +1,182 @@
+//! The loop: receive, plan, run, commit.
+
+use crate::{
+    Clock, FragmentInfo, RequestError, Stats,
+    board::{Board, Message},
+    job::{Job, Work},
+    limits::{Budget, MESSAGES_PER_STEP},
+    plan::Plan,
+    runner::{Outcome, Runner},
+    scheduler,
+    state::State,
+};
+use kernels::PageId;
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError},
+    },
+    time::Duration,
+};
+
+/// The engine without its thread: whoever holds it drives it step by step. The engine's thread
+/// does, and so does the simulator.
+pub struct Core {
+    state: State,
+    runner: Runner,
+    budget: Budget,
+    clock: Arc<dyn Clock>,
+    inbox: Receiver<Message>,
+    board: Arc<Board>,
+    /// When shutting down: the moment after which what still runs is cancelled.
+    closing: Option<Duration>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        runner: Runner,
+        budget: Budget,
+        clock: Arc<dyn Clock>,
+        inbox: Receiver<Message>,
+        board: Arc<Board>,
+    ) -> Self {
+        let state = State::new(runner.shape().clone(), board.clone());
+        board.publish(state.stats());
+        Self { state, runner, budget, clock, inbox, board, closing: None }
+    }
+
+    /// One step. Answers `false` when nothing is left to do until a message comes.
+    ///
+    /// # Panics
+    /// When the books are wrong; the engine is then dead for good.
+    pub fn step(&mut self) -> bool {
+        self.receive();
+        let plan = scheduler::plan(&self.state, &self.budget);
+        assert!(self.state.is_idle() || !plan.is_empty(), "jobs are there, but nothing to do");
+        let outcome: Outcome = self.runner.run(&plan, &self.state);
+        self.state.commit(plan, outcome, self.clock.now());
+        self.board.publish(self.state.stats());
+        !self.state.is_idle()
+    }
+
+    /// What the next step would do, as text.
+    pub fn plan_text(&mut self) -> String {
+        self.receive();
+        let plan: Plan = scheduler::plan(&self.state, &self.budget);
+        plan.to_string()
+    }
+
+    /// Pages nobody owns: their content means nothing.
+    pub fn pages_free(&self) -> Vec<PageId> {
+        self.state.pages.free().iter().copied().collect()
+    }
+
+    /// Panics unless free and owned pages are all pages, every page has as many owners as it
+    /// counts, and users of fragments are those that run.
+    pub fn check_integrity(&self) {
+        self.state.check_integrity();
+    }
+
+    /// The numbers as they are now.
+    pub fn stats(&self) -> Stats {
+        self.state.stats()
+    }
+
+    /// Steps until shut down, or until no handle is left and nothing runs. Blocks when idle.
+    pub(crate) fn run(&mut self) {
+        loop {
+            if self.step() {
+                continue;
+            }
+            self.check_integrity();
+            if self.closing.is_some() {
+                return;
+            }
+            match self.inbox.recv() {
+                Ok(message) => self.take(message),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Takes a bounded number of messages.
+    fn receive(&mut self) {
+        for _ in 0..MESSAGES_PER_STEP {
+            match self.inbox.try_recv() {
+                Ok(message) => self.take(message),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        if self.closing.is_some_and(|deadline| self.clock.now() >= deadline) {
+            self.state.jobs_mut().for_each(|job| job.cancelled = true);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Submit(job) => self.submit(*job),
+            Message::Cancel(id) => {
+                if let Some(job) = self.state.jobs_mut().find(|job| job.id == id) {
+                    job.cancelled = true;
+                }
+            }
+            Message::Inspect { tenant, id, digest, reply } => {
+                let found = self.inspect(&tenant, id, digest);
+                let _ = reply.send(found.ok_or(RequestError::UnknownFragment(id)));
+            }
+            Message::List { tenant, reply } => {
+                let _ = reply.send(Ok(self.list(&tenant)));
+            }
+            Message::Drop { tenant, id, reply } => match self.inspect(&tenant, id, false) {
+                None => drop(reply.send(Err(RequestError::UnknownFragment(id)))),
+                Some(info) if info.users > 0 => {
+                    drop(reply.send(Err(RequestError::InUse(id, info.users))));
+                }
+                Some(_) => self.state.drops.push((id, reply)),
+            },
+            Message::Ping(reply) => drop(reply.send(Ok(()))),
+            Message::Shutdown { grace } => {
+                self.closing.get_or_insert(self.clock.now() + grace);
+            }
+        }
+    }
+
+    /// Lets a job wait for a place, unless it could never have one.
+    fn submit(&mut self, mut job: Job) {
+        if let Err(error) = self.state.check_job(&job) {
+            match &mut job.work {
+                Work::Put(put) => drop(put.reply.send(Err(error))),
+                Work::Generate(sequence) => {
+                    self.board.leave();
+                    self.state.stats.generations_ended += 1;
+                    sequence.stream.end(crate::Event::Failed(error));
+                }
+            }
+            return;
+        }
+        if let Work::Put(put) = &job.work
+            && let Some(info) = self.state.hit(&job.subject().clone(), put.pin)
+        {
+            let _ = put.reply.send(Ok(info));
+            return;
+        }
+        self.state.waiting.push(job);
+    }
+
+    fn inspect(&self, tenant: &str, id: crate::FragmentId, digest: bool) -> Option<FragmentInfo> {
+        let record = self.state.fragments.get(id).filter(|r| &*r.content.tenant == tenant)?;
+        let mut info = self.state.info(id)?;
+        if digest && record.is_cached() {
+            info.digest = Some(self.runner.digest(&record.pages, record.encoded));
+        }
+        Some(info)
+    }
+
+    /// A tenant's fragments, most recently used first.
+    fn list(&self, tenant: &str) -> Vec<FragmentInfo> {
+        let records = self.state.fragments.iter();
+        let mut own: Vec<_> = records.filter(|r| &*r.content.tenant == tenant).collect();
+        own.sort_by_key(|record| std::cmp::Reverse((record.used_at, record.content.id)));
+        own.iter().filter_map(|record| self.state.info(record.content.id)).collect()
+    }
+}

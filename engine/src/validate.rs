@@ -1,0 +1,168 @@
+//! The border: what is refused before it waits. Behind it nothing checks again, it asserts.
+
+use crate::{
+    FragmentInfo, FragmentSpec, Request, RequestError, Sampling,
+    fragments::Content,
+    job::{Job, Work},
+    limits::{LOGPROBS_MAX, PIN_SHARE, PLACEMENTS_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX},
+    state::State,
+};
+use models::{ModelShape, TokenId};
+
+/// Refuses a request that no state of the engine could serve. `has_text`: there is a tokenizer.
+pub(crate) fn check_request(
+    request: &Request,
+    shape: &ModelShape,
+    has_text: bool,
+) -> Result<(), RequestError> {
+    let composition = &request.composition;
+    check_tokens("the root", &composition.root, shape)?;
+    for tokens in &composition.placements {
+        check_tokens("a fragment", tokens, shape)?;
+    }
+    check_tokens("the tail", &composition.tail, shape)?;
+    let placements = composition.placements.len();
+    range("compose", placements, placements <= PLACEMENTS_MAX, "at most 4096 fragments")?;
+    let placed: usize = composition.placements.iter().map(|tokens| tokens.len()).sum();
+    check_length(composition.root.len() + placed + composition.tail.len(), shape)?;
+    check_sampling(&request.sampling)?;
+    if let Some(logprobs) = request.logprobs {
+        range("logprobs", logprobs, logprobs <= LOGPROBS_MAX, "at most 1000")?;
+    }
+    range("logprobs", "absent", !request.echo || request.logprobs.is_some(), "given with echo")?;
+    for &token in &request.stop_tokens {
+        check_tokens("stop", &[token], shape)?;
+    }
+    let stops = &request.stop_strings;
+    range("stop", stops.len(), stops.len() <= STOP_STRINGS_MAX, "at most 64 texts")?;
+    for stop in stops {
+        let fits = (1..=STOP_STRING_BYTES_MAX).contains(&stop.len());
+        range("stop", format!("a text of {} bytes", stop.len()), fits, "1 to 1024 bytes each")?;
+    }
+    range("stop", "a text", has_text || stops.is_empty(), "absent: there is no tokenizer")
+}
+
+/// Refuses a fragment that no state of the engine could encode.
+pub(crate) fn check_fragment(spec: &FragmentSpec, shape: &ModelShape) -> Result<(), RequestError> {
+    check_tokens("the root", &spec.root, shape)?;
+    check_tokens("the fragment", &spec.tokens, shape)?;
+    check_length(spec.root.len() + spec.tokens.len(), shape)
+}
+
+/// Refuses a job that could never fit the memory, even alone.
+pub(crate) fn check_alone(job: &Job, shape: &ModelShape) -> Result<(), RequestError> {
+    check_pages(job.pages_max(shape.page_rows), shape.pages)
+}
+
+fn check_pages(given: usize, limit: usize) -> Result<(), RequestError> {
+    if given > limit { Err(RequestError::MemoryTooSmall { given, limit }) } else { Ok(()) }
+}
+
+fn check_tokens(
+    what: &'static str,
+    tokens: &[TokenId],
+    shape: &ModelShape,
+) -> Result<(), RequestError> {
+    if tokens.is_empty() {
+        return Err(RequestError::Empty { what });
+    }
+    match tokens.iter().find(|&&token| token as usize >= shape.vocab) {
+        Some(&token) => Err(RequestError::UnknownToken { token, vocab: shape.vocab }),
+        None => Ok(()),
+    }
+}
+
+fn check_length(given: usize, shape: &ModelShape) -> Result<(), RequestError> {
+    let limit = shape.context_max;
+    if given > limit { Err(RequestError::ContextTooLong { given, limit }) } else { Ok(()) }
+}
+
+fn check_sampling(sampling: &Sampling) -> Result<(), RequestError> {
+    let Sampling { temperature, top_p, top_k: _, min_p, .. } = *sampling;
+    let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = *sampling;
+    let is_from_0 = |x: f32| x.is_finite() && x >= 0.0;
+    range("temperature", temperature, is_from_0(temperature), "a finite number, 0 or more")?;
+    range("top_p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0 and at most 1")?;
+    range("min_p", min_p, (0.0..=1.0).contains(&min_p), "from 0 to 1")?;
+    let positive = repetition_penalty.is_finite() && repetition_penalty > 0.0;
+    range("repetition_penalty", repetition_penalty, positive, "a finite number above 0")?;
+    let finite = [("presence_penalty", presence_penalty), ("frequency_penalty", frequency_penalty)];
+    finite
+        .into_iter()
+        .try_for_each(|(name, given)| range(name, given, given.is_finite(), "a finite number"))
+}
+
+fn range(
+    name: &'static str,
+    given: impl ToString,
+    is_inside: bool,
+    expected: &'static str,
+) -> Result<(), RequestError> {
+    if is_inside {
+        Ok(())
+    } else {
+        Err(RequestError::OutOfRange { name, given: given.to_string(), expected })
+    }
+}
+
+impl State {
+    /// Refuses a job that pinned fragments leave too little memory for, now and later; and a pin
+    /// that would leave too little for what was accepted already.
+    pub(crate) fn check_job(&self, job: &Job) -> Result<(), RequestError> {
+        for need in &job.needs {
+            let expected = "an identity no other tokens have";
+            range("fragment", need.id, self.fragments.agrees(need), expected)?;
+        }
+        let total = self.pages.total();
+        let page_rows = self.shape.page_rows;
+        let pinned = self.pinned_with(None);
+        let besides = |job: &Job, pinned: &Pinned| pinned.pages_besides(job);
+        check_pages(job.pages_max(page_rows), total - besides(job, &pinned))?;
+        if !matches!(&job.work, Work::Put(put) if put.pin) {
+            return Ok(());
+        }
+        let pinned = self.pinned_with(Some(job.subject()));
+        let is_small = pinned.pages() <= total / PIN_SHARE;
+        let leaves_room =
+            self.jobs().all(|job| job.pages_max(page_rows) + besides(job, &pinned) <= total);
+        let given = format!("true, for {} of {total} pages in all", pinned.pages());
+        let expected = "false unless pinned fragments take at most half of the KV memory and \
+                        leave room for every request accepted before";
+        range("pin", given, is_small && leaves_room, expected)
+    }
+
+    fn pinned_with(&self, more: Option<&Content>) -> Pinned {
+        let records = self.fragments.iter().filter(|r| r.pinned).map(|r| &r.content);
+        let coming = self
+            .jobs()
+            .filter(|job| matches!(&job.work, Work::Put(put) if put.pin))
+            .map(Job::subject);
+        let page_rows = self.shape.page_rows;
+        let all = records.chain(coming).chain(more);
+        Pinned(all.map(|content| (content.id, content.pages(page_rows))).collect())
+    }
+
+    /// Touches a cached fragment that is put again.
+    pub(crate) fn hit(&mut self, content: &Content, pin: bool) -> Option<FragmentInfo> {
+        let now = self.now;
+        let record = self.fragments.get_mut(content.id).filter(|record| record.is_cached())?;
+        record.used_at = now;
+        record.pinned |= pin;
+        self.info(content.id)
+    }
+}
+
+/// Pages of fragments that are pinned, or being put to be.
+struct Pinned(std::collections::BTreeMap<crate::FragmentId, usize>);
+
+impl Pinned {
+    fn pages(&self) -> usize {
+        self.0.values().sum()
+    }
+
+    /// Without those that the job needs itself.
+    fn pages_besides(&self, job: &Job) -> usize {
+        let others = self.0.iter().filter(|(id, _)| !job.needs.iter().any(|need| need.id == **id));
+        others.map(|(_, pages)| pages).sum()
+    }
+}
