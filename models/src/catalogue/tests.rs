@@ -1,0 +1,1 @@
+//! Fetching without a network: wheels made here, a hub made here.
