@@ -1,9 +1,86 @@
-//! `cento doctor`: the exactness gates, run on the loaded model.
+//! `cento doctor`: what this machine offers, and the gates run on the loaded model.
 
-use crate::config::EngineConfig;
+use crate::{config::EngineConfig, local};
+use engine::gates::{self, Gate, Sample};
+use models::Turns;
+use std::io::{self, Write as _};
+
+/// What rounding may change in a log-probability when activations are quantized to 8 bits and
+/// one of them flips: the golden values allow single log-probabilities 0.4.
+const TOLERANCE_QUANTIZED: f32 = 0.4;
+/// The same with float activations and half-precision KV.
+const TOLERANCE_FLOAT: f32 = 2e-2;
 
 /// Prints each check and fails when one does.
-#[expect(clippy::needless_pass_by_value, reason = "the command takes its configuration")]
 pub(crate) fn run(config: EngineConfig, json: bool) -> anyhow::Result<()> {
-    anyhow::bail!("checking {} (json: {json}) is not built yet", config.model)
+    let mut loaded = local::load(&config)?;
+    let sample = sample(&loaded.turns)?;
+    let tolerance = if loaded.info.is_quantized { TOLERANCE_QUANTIZED } else { TOLERANCE_FLOAT };
+    let gates = gates::run(&mut loaded.decoder, &sample, tolerance);
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{:#}", to_json(&config, &loaded.info, &gates))?;
+    } else {
+        print(&mut out, &config, &loaded.info, &gates)?;
+    }
+    let closed = gates.iter().filter(|gate| !gate.is_open()).count();
+    anyhow::ensure!(closed == 0, "{closed} of {} gates failed on {}", gates.len(), config.model);
+    Ok(())
+}
+
+/// Text that any tokenizer knows; parts of different lengths that fill no page evenly.
+fn sample(turns: &Turns) -> anyhow::Result<Sample> {
+    let part = |text: &str| turns.part(None, text);
+    Ok(Sample {
+        root: turns.default_root(),
+        fragments: [
+            part("The ferry to the island leaves at seven in the morning and at four.\n")?,
+            part("Its captain, Ada Lind, has made the crossing for thirty years.\n")?,
+            part("In winter there is no boat on Sundays, and the café stays shut.\n")?,
+        ],
+        tail: part("So, asked when the ferry leaves, one would say:")?,
+    })
+}
+
+fn print(
+    out: &mut impl io::Write,
+    config: &EngineConfig,
+    info: &models::ModelInfo,
+    gates: &[Gate],
+) -> anyhow::Result<()> {
+    writeln!(out, "model    {} ({}, {})", config.model, info.arch, info.quantization)?;
+    writeln!(out, "device   cpu, {}, {} threads", info.isa, config.threads)?;
+    writeln!(out, "kv       {:?}, {}", config.kv_dtype, config.kv_memory)?;
+    writeln!(out)?;
+    for gate in gates {
+        let verdict = if gate.is_open() { "ok" } else { "FAILED" };
+        let limit = if gate.limit == 0.0 { "same bits".into() } else { format!("{}", gate.limit) };
+        let Gate { name, meaning, error, .. } = gate;
+        writeln!(out, "{verdict:<8} {name:<10} {meaning:<48} {error:.1e} (limit: {limit})")?;
+    }
+    Ok(())
+}
+
+fn to_json(config: &EngineConfig, info: &models::ModelInfo, gates: &[Gate]) -> serde_json::Value {
+    let gates: Vec<_> = gates
+        .iter()
+        .map(|gate| {
+            serde_json::json!({
+                "name": gate.name,
+                "meaning": gate.meaning,
+                "ok": gate.is_open(),
+                // Infinity is not JSON: null says that bytes differed.
+                "error": gate.error.is_finite().then_some(gate.error),
+                "limit": gate.limit,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "model": config.model,
+        "arch": info.arch,
+        "quantization": info.quantization,
+        "isa": info.isa,
+        "threads": config.threads,
+        "gates": gates,
+    })
 }

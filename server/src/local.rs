@@ -1,0 +1,88 @@
+//! A model loaded into this process, and an engine over it: what the commands run on.
+
+use crate::{EngineConfig, commands::progress};
+use anyhow::{Context as _, anyhow};
+use engine::{Config, Engine, Event, MonotonicClock, Request, Summary};
+use models::{LoadOptions, Loaded, ModelInfo, TokenId, Tokenizer, Turns};
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+/// Longest silence of the engine before a command gives up.
+const SILENCE_MAX: Duration = Duration::from_mins(10);
+
+/// An engine and what turns text into its tokens and back.
+pub struct Local {
+    /// The engine.
+    pub engine: Engine,
+    /// The model's tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// The model's chat template.
+    pub turns: Turns,
+    /// The model's name, sizes and settings.
+    pub info: ModelInfo,
+}
+
+/// A finished generation.
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    pub(crate) tokens: Vec<TokenId>,
+    pub(crate) summary: Summary,
+}
+
+/// Fetches the model where needed, and loads it.
+pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
+    let path = models::catalogue::fetch(&config.model, &mut *progress())?;
+    let defaults = LoadOptions::default();
+    let options = LoadOptions {
+        threads: config.threads,
+        kv_dtype: config.kv_dtype,
+        kv_bytes: usize::try_from(config.kv_memory.0).unwrap_or(usize::MAX),
+        context_max: config.context,
+        ..defaults
+    };
+    models::load(&path, &options).with_context(|| format!("loading {}", path.display()))
+}
+
+impl Local {
+    /// Starts an engine over a loaded model.
+    pub fn start(loaded: Loaded, config: &EngineConfig) -> Self {
+        let Loaded { decoder, tokenizer, turns, info } = loaded;
+        let bounds = Config {
+            waiting_max: config.waiting_max,
+            running_max: config.running_max,
+            ..Config::default()
+        };
+        let clock = Arc::new(MonotonicClock::default());
+        let engine = Engine::start(Box::new(decoder), Some(tokenizer.clone()), bounds, clock);
+        Self { engine, tokenizer, turns, info }
+    }
+
+    /// Runs one generation to its end; `on_text` gets the text as it comes.
+    pub(crate) fn ask(
+        &self,
+        request: Request,
+        mut on_text: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Answer> {
+        let (sender, events) = mpsc::channel();
+        self.engine.submit(request, Box::new(move |event| sender.send(event).is_ok()))?;
+        let (mut text, mut tokens) = (String::new(), Vec::new());
+        loop {
+            match events.recv_timeout(SILENCE_MAX).context("the engine fell silent")? {
+                Event::Scored { .. } => {}
+                Event::Token { token, text: piece, .. } => {
+                    tokens.push(token);
+                    on_text(&piece)?;
+                    text.push_str(&piece);
+                }
+                Event::Finished { text: rest, summary } => {
+                    on_text(&rest)?;
+                    text.push_str(&rest);
+                    return Ok(Answer { text, tokens, summary });
+                }
+                Event::Failed(error) => return Err(anyhow!(error)),
+            }
+        }
+    }
+}
