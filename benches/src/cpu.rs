@@ -48,7 +48,7 @@ pub(crate) struct Report {
     /// Resident memory at the end, its parts beside it.
     rss_mb: f64,
     file_mb: f64,
-    /// KV pages that were ever written.
+    /// KV pages in use.
     kv_mb: f64,
     limits: limits::Limits,
     /// Tokens decoded at every depth, folded: shows that the work was done and stayed the same.
@@ -92,7 +92,7 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
         load_s: session.load_s,
         rss_mb: machine::rss_bytes()? as f64 / 1e6,
         file_mb: session.info.file_bytes as f64 / 1e6,
-        kv_mb: (stats.pages_touched * session.engine.shape().page_bytes) as f64 / 1e6,
+        kv_mb: ((stats.pages - stats.pages_free) * session.engine.shape().page_bytes) as f64 / 1e6,
         limits: limits::measure(threads),
         hash: fold(&outputs),
     })

@@ -2,8 +2,7 @@
 
 use anyhow::{Context, anyhow};
 use engine::{
-    Composition, Config, Counts, Engine, Event, JoinPolicy, MonotonicClock, Request, Sampling,
-    Timings,
+    Clock, Composition, Config, Counts, Engine, Event, JoinPolicy, Request, Sampling, Timings,
 };
 use models::{LoadOptions, ModelInfo, TokenId};
 use std::{
@@ -17,6 +16,15 @@ pub(crate) struct Session {
     pub(crate) info: ModelInfo,
     pub(crate) root: Arc<[TokenId]>,
     pub(crate) load_s: f64,
+}
+
+/// The machine's clock, from when the engine started.
+struct Monotonic(Instant);
+
+impl Clock for Monotonic {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
 }
 
 /// What one generation did.
@@ -40,7 +48,7 @@ impl Session {
             Box::new(loaded.decoder),
             Some(loaded.tokenizer),
             Config::default(),
-            Arc::new(MonotonicClock::default()),
+            Arc::new(Monotonic(Instant::now())),
         );
         Ok(Self { engine, info, root, load_s })
     }

@@ -107,6 +107,22 @@ pub struct Sampling {
     pub seed: u64,
 }
 
+impl Sampling {
+    /// Always the most likely token; the lower id of equals.
+    pub const fn greedy() -> Self {
+        Self {
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            seed: 0,
+        }
+    }
+}
+
 /// One generation to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -171,6 +187,13 @@ pub struct Counts {
     pub prefix_reused: usize,
     /// Generated tokens.
     pub output: usize,
+}
+
+impl Counts {
+    /// Tokens forwarded before the first output token.
+    pub const fn prefilled(&self) -> usize {
+        self.root + self.encoded + self.recomputed + self.tail - self.prefix_reused
+    }
 }
 
 /// Durations in milliseconds, by the engine's clock.

@@ -41,6 +41,12 @@ pub struct Config {
     pub fragments_max: usize,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self { waiting_max: 64, running_max: 8, prefill_rows_per_step: 256, fragments_max: 16_384 }
+    }
+}
+
 /// Identity of a live generation in this engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceId(pub u64);

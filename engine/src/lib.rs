@@ -10,6 +10,7 @@ mod api;
 mod board;
 mod commit;
 mod fragments;
+pub mod gates;
 mod handle;
 mod job;
 mod limits;

@@ -73,6 +73,13 @@ pub struct ModelInfo {
     pub isa: String,
 }
 
+impl ModelInfo {
+    /// Weights are stored in blocks of integers, so that activations meet them in 8 bits.
+    pub fn is_quantized(&self) -> bool {
+        !matches!(self.quantization.as_str(), "F32" | "F16" | "BF16")
+    }
+}
+
 /// Loads a `.gguf` file, a `.safetensors` file beside its `config.json` and `tokenizer.json`, or a
 /// Hugging Face folder of these.
 ///

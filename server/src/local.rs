@@ -1,8 +1,8 @@
 //! A model loaded into this process, and an engine over it: what the commands run on.
 
-use crate::{EngineConfig, commands::progress};
+use crate::{EngineConfig, Time, commands::progress};
 use anyhow::{Context as _, anyhow};
-use engine::{Config, Engine, Event, MonotonicClock, Request, Summary};
+use engine::{Config, Engine, Event, Request, Summary};
 use models::{LoadOptions, Loaded, ModelInfo, TokenId, Tokenizer, Turns};
 use std::{
     sync::{Arc, mpsc},
@@ -54,7 +54,7 @@ impl Local {
             running_max: config.running_max,
             ..Config::default()
         };
-        let clock = Arc::new(MonotonicClock::default());
+        let clock = Time::system().clock();
         let engine = Engine::start(Box::new(decoder), Some(tokenizer.clone()), bounds, clock);
         Self { engine, tokenizer, turns, info }
     }

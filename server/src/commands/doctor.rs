@@ -15,7 +15,7 @@ const TOLERANCE_FLOAT: f32 = 2e-2;
 pub(crate) fn run(config: EngineConfig, json: bool) -> anyhow::Result<()> {
     let mut loaded = local::load(&config)?;
     let sample = sample(&loaded.turns)?;
-    let tolerance = if loaded.info.is_quantized { TOLERANCE_QUANTIZED } else { TOLERANCE_FLOAT };
+    let tolerance = if loaded.info.is_quantized() { TOLERANCE_QUANTIZED } else { TOLERANCE_FLOAT };
     let gates = gates::run(&mut loaded.decoder, &sample, tolerance);
     let mut out = io::stdout().lock();
     if json {
