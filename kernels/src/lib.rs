@@ -22,6 +22,7 @@ mod rms_norm;
 mod rope;
 mod run;
 mod sampling;
+mod simd;
 
 pub use add::{add, add_bias};
 pub use attention::{AttentionScratch, AttentionShape, Queries, attention};

@@ -3,9 +3,12 @@
 //! Layouts and formulae are those of ggml (`ggml-common.h`, `dequantize_row_*` in
 //! `ggml-quants.c`). Values are computed in f32 exactly as there.
 
+mod codes;
 mod decode;
 
+pub(crate) use codes::{CODES_MAX, codes};
 pub use decode::dequantize;
+pub(crate) use decode::scale_min_k4;
 
 /// How a GGUF file stores the numbers of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,12 +1,38 @@
-//! Activations in the forms products need.
+//! Activations in the forms products need: f32, and int8 per group of 32.
+//!
+//! `x ≈ scale · code` with `scale = max |x| / 127` in the group and codes from -127 to 127, rounded
+//! to nearest, ties to even (ggml's `quantize_row_q8_1`). A weight `w = s · q + m` then needs
+//! `Σ w x = s · scale · Σ q code + m · scale · Σ code`: the second factor, the *bias* of the group,
+//! is computed here once for all weight rows.
 
 use crate::Cpu;
+use crate::simd::{Simd, Vectorized};
+
+/// Columns of a group.
+pub(crate) const GROUP: usize = 32;
 
 /// Activations `[rows, cols]`. One `Input` is set again and again; its memory is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Input {
     cols: usize,
+    /// `[rows, cols]`.
     floats: Vec<f32>,
+    /// `[rows, cols / GROUP rounded up]`.
+    groups: Vec<Group>,
+}
+
+/// int8 activations of one row and [`GROUP`] columns, with all a product needs of them in one
+/// place: a tile of 8 rows walks 8 pointers and not 24.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Group {
+    /// From -127 to 127; 0 beyond the last column.
+    pub(crate) codes: [i8; GROUP],
+    /// What a code of 1 stands for.
+    pub(crate) scale: f32,
+    /// `scale · Σ codes`.
+    pub(crate) bias: f32,
+    /// The same for either half of the group.
+    pub(crate) half_bias: [f32; 2],
 }
 
 impl Input {
@@ -15,15 +41,20 @@ impl Input {
         Self::default()
     }
 
-    /// Takes `x`, rows of `cols` numbers.
+    /// Takes `x`, rows of `cols` numbers. A row with a NaN or an infinity gives NaN in products.
     ///
     /// # Panics
     /// When `x` is not whole rows.
-    pub fn set(&mut self, _cpu: &Cpu, x: &[f32], cols: usize) {
+    pub fn set(&mut self, cpu: &Cpu, x: &[f32], cols: usize) {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "whole rows");
+        let per_row = cols.div_ceil(GROUP);
         self.cols = cols;
         self.floats.clear();
         self.floats.extend_from_slice(x);
+        self.groups.resize(x.len() / cols * per_row, Group::ZERO);
+        cpu.split_rows(&mut self.groups, per_row, (1 << 14) / cols, |first, groups| {
+            cpu.vectorize(Quantize { x: &x[first * cols..], cols, groups });
+        });
     }
 
     /// Tokens.
@@ -39,5 +70,77 @@ impl Input {
     /// The f32 activations of a token.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.floats[row * self.cols..][..self.cols]
+    }
+
+    /// The int8 activations of a token as the numbers they stand for: what products with
+    /// quantized weights really multiply.
+    ///
+    /// # Panics
+    /// When `out` is not `cols` long.
+    pub fn row_quantized(&self, row: usize, out: &mut [f32]) {
+        assert_eq!(out.len(), self.cols, "one number per column");
+        for (out, group) in out.chunks_mut(GROUP).zip(self.row_groups(row)) {
+            for (out, &code) in out.iter_mut().zip(&group.codes) {
+                *out = f32::from(code) * group.scale;
+            }
+        }
+    }
+
+    /// The int8 activations of a token.
+    pub(crate) fn row_groups(&self, row: usize) -> &[Group] {
+        let per_row = self.cols.div_ceil(GROUP);
+        &self.groups[row * per_row..][..per_row]
+    }
+}
+
+impl Group {
+    /// Zeros.
+    const ZERO: Self = Self { codes: [0; GROUP], scale: 0.0, bias: 0.0, half_bias: [0.0; 2] };
+
+    #[inline(always)]
+    fn quantize(x: &[f32; GROUP]) -> Self {
+        // The bits of |x| order as the numbers do, with infinity and NaN above all: a NaN makes
+        // the scale NaN. Integer maxima are vectorized, float ones are not.
+        let max = x.iter().fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
+        let max = f32::from_bits(max);
+        // Below, 127 / max overflows.
+        let (scale, inverse) = if max < 1e-30 { (0.0, 0.0) } else { (max / 127.0, 127.0 / max) };
+        let mut codes = [0; GROUP];
+        for (code, x) in codes.iter_mut().zip(x) {
+            // Adding 1.5 · 2^23 leaves the rounded number in the low bits.
+            *code = (x * inverse + 12_582_912.0).to_bits() as i8;
+        }
+        let sum = |codes: &[i8]| codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+        let halves = [sum(&codes[..GROUP / 2]), sum(&codes[GROUP / 2..])];
+        Self {
+            codes,
+            scale,
+            bias: (halves[0] + halves[1]) as f32 * scale,
+            half_bias: halves.map(|sum| sum as f32 * scale),
+        }
+    }
+}
+
+struct Quantize<'a> {
+    x: &'a [f32],
+    cols: usize,
+    groups: &'a mut [Group],
+}
+
+impl Vectorized for Quantize<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _simd: S) {
+        let rows = self.groups.chunks_exact_mut(self.cols.div_ceil(GROUP));
+        for (groups, x) in rows.zip(self.x.chunks_exact(self.cols)) {
+            let (whole, rest) = x.as_chunks::<GROUP>();
+            for (group, x) in groups.iter_mut().zip(whole) {
+                *group = Group::quantize(x);
+            }
+            if !rest.is_empty() {
+                let mut padded = [0.0; GROUP];
+                padded[..rest.len()].copy_from_slice(rest);
+                groups[whole.len()] = Group::quantize(&padded);
+            }
+        }
     }
 }

@@ -1,29 +1,43 @@
 //! Weights, repacked at load.
 
-use crate::{BlockFormat, Cpu, dequantize};
+use super::floats::Floats;
+use super::quantized::Quantized;
+use super::scales::Scales;
+use crate::simd::LANES;
+use crate::{BlockFormat, Cpu};
 use std::fmt;
 
-/// Weights `[rows, cols]`: `rows` outputs, `cols` inputs.
+/// Weights `[rows, cols]`: `rows` outputs, `cols` inputs. Lossless: the weights of a product are
+/// those that [`crate::dequantize`] gives.
 #[derive(Clone)]
 pub struct Matrix {
     rows: usize,
     cols: usize,
-    values: Vec<f32>,
+    weights: Weights,
+}
+
+/// Panels of 16 rows.
+#[derive(Clone)]
+pub(super) enum Weights {
+    Quantized(Quantized),
+    Floats(Floats),
 }
 
 impl Matrix {
     /// Repacks `bytes`, `rows × cols` numbers of `format` row after row as a GGUF file has them.
     pub fn pack(
-        _cpu: &Cpu,
+        cpu: &Cpu,
         format: BlockFormat,
         rows: usize,
         cols: usize,
         bytes: &[u8],
     ) -> Result<Self, PackError> {
         check_shape(format, rows, cols, bytes.len())?;
-        let mut values = vec![0.0; rows * cols];
-        dequantize(format, bytes, &mut values);
-        Ok(Self { rows, cols, values })
+        let weights = match Scales::of(format) {
+            Some(scales) => Weights::Quantized(Quantized::pack(cpu, format, scales, cols, bytes)),
+            None => Weights::Floats(Floats::pack(cpu, format, cols, bytes)),
+        };
+        Ok(Self { rows, cols, weights })
     }
 
     /// Outputs.
@@ -38,15 +52,40 @@ impl Matrix {
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.values.len() * size_of::<f32>()
+        match &self.weights {
+            Weights::Quantized(weights) => weights.bytes(),
+            Weights::Floats(weights) => weights.bytes(),
+        }
     }
 
-    /// Writes row `row` dequantized to `out [cols]`.
+    /// Writes row `row` dequantized to `out [cols]`, to the bit as [`crate::dequantize`] does.
     ///
     /// # Panics
     /// When `row` is not below `rows()` or `out` has another length.
     pub fn row(&self, row: usize, out: &mut [f32]) {
-        out.copy_from_slice(&self.values[row * self.cols..][..self.cols]);
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert_eq!(out.len(), self.cols, "one number per column");
+        match &self.weights {
+            Weights::Quantized(weights) => weights.row(row, out),
+            Weights::Floats(weights) => weights.row(row, out),
+        }
+    }
+
+    pub(super) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Panels of 16 rows, the last one perhaps not full.
+    pub(super) fn panels(&self) -> usize {
+        self.rows.div_ceil(LANES)
+    }
+
+    /// Bytes of one token in the form that a product reads.
+    pub(super) fn input_bytes(&self) -> usize {
+        match &self.weights {
+            Weights::Quantized(weights) => weights.groups * size_of::<super::input::Group>(),
+            Weights::Floats(_) => self.cols * size_of::<f32>(),
+        }
     }
 }
 

@@ -1,11 +1,33 @@
 //! `out[t, r] = Σ_c x[t, c] · w[r, c]`: activations times weights.
+//!
+//! Quantized weights multiply int8 activations, float weights f32 ones; see [`Input`].
 
+mod floats;
 mod input;
+mod int8;
 mod matrix;
+mod quantized;
+pub(crate) mod reference;
+mod scales;
+mod strip;
 
 use crate::Cpu;
+use crate::cpu::Disjoint;
+use floats::FloatProduct;
 pub use input::Input;
+use int8::Int8;
+use matrix::Weights;
 pub use matrix::{Matrix, PackError};
+use strip::Strip;
+
+/// Products below which handing work to another thread costs more than it saves.
+const THREAD_PRODUCTS: usize = 1 << 16;
+
+/// Bytes of activations that stay in L2 while panel after panel passes over them.
+const TOKENS_BYTES: usize = 768 << 10;
+
+/// Strips per thread of a large product: a thread that was held up hands its rest to others.
+const STRIPS: usize = 4;
 
 /// `out[t, r] = Σ_c x[t, c] · w[r, c]`, with `out [x.rows, w.rows]`.
 ///
@@ -14,13 +36,23 @@ pub use matrix::{Matrix, PackError};
 pub fn matmul(cpu: &Cpu, w: &Matrix, x: &Input, out: &mut [f32]) {
     assert_eq!(x.cols(), w.cols(), "inputs of the weights");
     assert_eq!(out.len(), x.rows() * w.rows(), "one output per token and weight row");
-    let mut row = vec![0.0; w.cols()];
-    for r in 0..w.rows() {
-        w.row(r, &mut row);
-        cpu.split_rows(out, w.rows(), 1, |first, rows| {
-            for (t, o) in rows.chunks_exact_mut(w.rows()).enumerate() {
-                o[r] = x.row(first + t).iter().zip(&row).map(|(x, w)| x * w).sum();
+    let panels = w.panels();
+    let products = out.len() * w.cols();
+    let strips = (products / THREAD_PRODUCTS).min(cpu.threads() * STRIPS).clamp(1, panels);
+    let tokens_step = (TOKENS_BYTES / w.input_bytes()).max(strip::TILE) / strip::TILE * strip::TILE;
+    let shared = Disjoint::new(out);
+    cpu.for_each(strips, |s| {
+        for first in (0..x.rows()).step_by(tokens_step) {
+            let strip = Strip {
+                panels: panels * s / strips..panels * (s + 1) / strips,
+                tokens: first..(first + tokens_step).min(x.rows()),
+                out: &shared,
+                rows: w.rows(),
+            };
+            match w.weights() {
+                Weights::Quantized(w) => cpu.vectorize(Int8 { w, x, strip }),
+                Weights::Floats(w) => cpu.vectorize(FloatProduct { w, x, strip }),
             }
-        });
-    }
+        }
+    });
 }

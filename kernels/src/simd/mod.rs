@@ -1,0 +1,113 @@
+//! Vectors: the operations products need, once as a trait and once per instruction set.
+//!
+//! An algorithm is written once, generic over [`Simd`], as a [`Vectorized`] value;
+//! [`Cpu::vectorize`] compiles it for every instruction set and runs the one the `Cpu` holds.
+//! A value of a [`Simd`] type is a proof that the machine has the instruction set: such values are
+//! made in this file only, after [`Cpu::new`] has asked the machine.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+pub(crate) use scalar::Scalar;
+
+use crate::Cpu;
+#[cfg(target_arch = "x86_64")]
+use crate::Isa;
+
+/// Outputs computed side by side; the row count of a weight panel.
+pub(crate) const LANES: usize = 16;
+
+/// The operations of an instruction set on [`LANES`] lanes, taken in `PARTS` register-sized parts.
+///
+/// `Codes` are 4 unsigned bytes per lane, `Dot4` and `Dot8` sums of products of such bytes and
+/// signed ones per lane. Sums are exact for up to 8 products of 4-bit (`Dot4`) or 8-bit (`Dot8`)
+/// codes with bytes from -127 to 127.
+pub(crate) trait Simd: Copy {
+    /// Registers that make [`LANES`] lanes.
+    const PARTS: usize;
+    /// A part of f32 lanes.
+    type F32: Copy;
+    /// A part of 4 bytes per lane.
+    type Codes: Copy;
+    /// Sums of products of 4-bit codes.
+    type Dot4: Copy;
+    /// Sums of products of 8-bit codes.
+    type Dot8: Copy;
+
+    /// The same value in all lanes.
+    fn splat(self, value: f32) -> Self::F32;
+    /// Part `part` of 16 floats.
+    fn load(self, from: &[f32; LANES], part: usize) -> Self::F32;
+    /// Part `part` of 16 IEEE half precision floats.
+    fn load_f16(self, from: &[u16; LANES], part: usize) -> Self::F32;
+    /// Part `part` of 16 bfloat16 numbers.
+    fn load_bf16(self, from: &[u16; LANES], part: usize) -> Self::F32;
+    /// Writes part `part` of 16 floats.
+    fn store(self, value: Self::F32, to: &mut [f32; LANES], part: usize);
+    /// `a · b`.
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a · b + c`, fused where the instruction set fuses.
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+
+    /// Part `part` of 4 bytes per lane.
+    fn codes(self, from: &[u8; 4 * LANES], part: usize) -> Self::Codes;
+    /// The low 4 bits of every byte.
+    fn low(self, codes: Self::Codes) -> Self::Codes;
+    /// The high 4 bits of every byte.
+    fn high(self, codes: Self::Codes) -> Self::Codes;
+
+    /// No products.
+    fn dot4_zero(self) -> Self::Dot4;
+    /// Adds, in each lane, the products of its 4 codes (at most 15) with the 4 bytes `x`.
+    fn dot4(self, sum: Self::Dot4, codes: Self::Codes, x: [i8; 4]) -> Self::Dot4;
+    /// The sums as floats.
+    fn dot4_sum(self, sum: Self::Dot4) -> Self::F32;
+    /// No products.
+    fn dot8_zero(self) -> Self::Dot8;
+    /// Adds, in each lane, the products of its 4 codes with the 4 bytes `x`.
+    fn dot8(self, sum: Self::Dot8, codes: Self::Codes, x: [i8; 4]) -> Self::Dot8;
+    /// The sums as floats.
+    fn dot8_sum(self, sum: Self::Dot8) -> Self::F32;
+
+    /// 16 half precision floats as f32.
+    #[inline(always)]
+    fn f16s(self, from: &[u16; LANES]) -> [f32; LANES] {
+        let mut floats = [0.0; LANES];
+        for part in 0..Self::PARTS {
+            self.store(self.load_f16(from, part), &mut floats, part);
+        }
+        floats
+    }
+}
+
+/// Work written once for all instruction sets. Implementations and what they call are marked
+/// `#[inline(always)]`, so that they are compiled with the features of the caller.
+pub(crate) trait Vectorized {
+    /// Does the work with the instructions of `simd`.
+    fn run<S: Simd>(self, simd: S);
+}
+
+impl Cpu {
+    /// Runs `work` with the instruction set of this `Cpu`, on the caller's thread.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn vectorize(&self, work: impl Vectorized) {
+        match self.isa() {
+            Isa::Scalar => work.run(Scalar),
+            // SAFETY: `Cpu::new` asserted that the machine has the features of its Isa.
+            Isa::Avx2 => unsafe { avx2::run(work) },
+            // SAFETY: as above.
+            Isa::Avx512 => unsafe { avx512::run(work) },
+            // SAFETY: as above.
+            Isa::Avx512Vnni => unsafe { avx512::run_vnni(work) },
+        }
+    }
+
+    /// Runs `work` with the instruction set of this `Cpu`, on the caller's thread.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn vectorize(&self, work: impl Vectorized) {
+        work.run(Scalar);
+    }
+}
