@@ -10,6 +10,7 @@
 mod add;
 mod attention;
 mod blocks;
+pub mod case;
 mod cpu;
 mod embed;
 mod gated;

@@ -5,6 +5,7 @@
 
 mod codes;
 mod decode;
+mod random;
 
 pub(crate) use codes::{CODES_MAX, codes};
 pub use decode::dequantize;

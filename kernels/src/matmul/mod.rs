@@ -2,17 +2,19 @@
 //!
 //! Quantized weights multiply int8 activations, float weights f32 ones; see [`Input`].
 
+mod cases;
 mod floats;
 mod input;
 mod int8;
 mod matrix;
 mod quantized;
-pub(crate) mod reference;
+mod reference;
 mod scales;
 mod strip;
 
 use crate::Cpu;
 use crate::cpu::Disjoint;
+pub(crate) use cases::cases;
 use floats::FloatProduct;
 pub use input::Input;
 use int8::Int8;

@@ -1,0 +1,5 @@
+//! The kernels against their references, on every instruction set of this machine.
+
+mod blocks;
+mod cases;
+mod matmul;
