@@ -10,7 +10,22 @@
 //!
 //! A row that sees nothing gives zeros.
 
-pub(crate) mod reference;
+//!
+//! Invariant: a row's result depends on its own position and the rows it sees, to the bit. Every
+//! score and every output dim is one chain of multiply-adds in a fixed order; a run is cut into
+//! splits of [`SPLIT_ROWS`] rows counted from its own start, each split is attended page by page
+//! from a fresh state, and the states are merged in order. Tiles of queries, threads and pages
+//! passed over because nobody sees them change none of that.
+
+#[cfg(test)]
+mod cases;
+mod cpu;
+mod page;
+mod plan;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::{Cpu, KvPool, RopeTable, Span};
 
@@ -46,12 +61,16 @@ pub struct Queries<'a> {
     pub rope: &'a RopeTable,
 }
 
-/// Memory of [`attention`], reused between calls.
+/// Memory of [`attention`], reused between calls: it grows to the largest batch it served.
 #[derive(Debug, Default)]
-pub struct AttentionScratch {}
+pub struct AttentionScratch {
+    plan: plan::Plan,
+    workers: Vec<cpu::Worker>,
+    states: cpu::States,
+}
 
 impl AttentionScratch {
-    /// Grows at the first calls.
+    /// Empty: memory comes with the first call.
     pub fn new() -> Self {
         Self::default()
     }
@@ -62,12 +81,41 @@ impl AttentionScratch {
 /// # Panics
 /// When lengths disagree or a run lies outside the pool.
 pub fn attention(
-    _cpu: &Cpu,
+    cpu: &Cpu,
     kv: &KvPool,
     shape: &AttentionShape,
     queries: &Queries<'_>,
-    _scratch: &mut AttentionScratch,
+    scratch: &mut AttentionScratch,
     out: &mut [f32],
 ) {
-    reference::attention(kv, shape, queries, out);
+    check(kv, shape, queries, out.len());
+    scratch.plan.make(cpu.threads(), kv.layout().page_rows, shape, queries);
+    cpu::attention(cpu, &cpu::Problem { kv, shape, queries }, scratch, out);
 }
+
+fn check(kv: &KvPool, shape: &AttentionShape, queries: &Queries<'_>, out: usize) {
+    let layout = kv.layout();
+    let AttentionShape { heads, kv_heads, head_dim, .. } = *shape;
+    assert_eq!((kv_heads, head_dim), (layout.kv_heads, layout.head_dim), "heads of the pool");
+    assert!(heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads on {kv_heads}");
+    assert!(queries.layer < layout.layers, "layer {} of {}", queries.layer, layout.layers);
+    assert_eq!(queries.rope.dims(), head_dim, "angles for these heads");
+    let rows = queries.positions.len();
+    let width = heads * head_dim;
+    assert_eq!((queries.q.len(), out), (rows * width, rows * width), "a query and a result a row");
+    let mut end = 0;
+    for span in queries.spans {
+        let range = &span.rows;
+        assert!(end <= range.start && range.start <= range.end, "spans in order share no row");
+        end = range.end;
+        for run in span.runs {
+            let pages = (run.rows as usize).div_ceil(layout.page_rows);
+            assert!(pages <= run.pages.len(), "{} rows in {} pages", run.rows, run.pages.len());
+        }
+    }
+    assert!(end <= rows, "spans of {end} rows in a batch of {rows}");
+}
+
+/// Rows of a run that are attended from one fresh state: whole pages, at least one. Long enough
+/// to make a merge cheap, short enough to give every thread a share of a long context.
+const SPLIT_ROWS: usize = 512;

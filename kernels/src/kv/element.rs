@@ -1,6 +1,9 @@
 //! The numbers a page is made of: how they are made from f32 and read back.
 
+#![expect(clippy::inline_always, reason = "inlined code gets the caller's instruction set")]
+
 use crate::KvDtype;
+use crate::simd::lanes::{LANES, Lanes};
 use half::{bf16, f16};
 
 /// A stored number. Every bit pattern is a value, and zero bytes are zero.
@@ -13,6 +16,9 @@ pub(crate) trait Element: Copy + Send + Sync + std::fmt::Debug + 'static {
 
     /// The stored number, exactly.
     fn widen(self) -> f32;
+
+    /// 16 stored numbers, exactly.
+    fn load<L: Lanes>(l: L, from: &[Self; LANES]) -> L::V;
 }
 
 impl Element for f32 {
@@ -24,6 +30,11 @@ impl Element for f32 {
 
     fn widen(self) -> f32 {
         self
+    }
+
+    #[inline(always)]
+    fn load<L: Lanes>(l: L, from: &[Self; LANES]) -> L::V {
+        l.load(from)
     }
 }
 
@@ -37,6 +48,11 @@ impl Element for f16 {
     fn widen(self) -> f32 {
         self.to_f32()
     }
+
+    #[inline(always)]
+    fn load<L: Lanes>(l: L, from: &[Self; LANES]) -> L::V {
+        l.load_f16(from)
+    }
 }
 
 impl Element for bf16 {
@@ -48,5 +64,10 @@ impl Element for bf16 {
 
     fn widen(self) -> f32 {
         self.to_f32()
+    }
+
+    #[inline(always)]
+    fn load<L: Lanes>(l: L, from: &[Self; LANES]) -> L::V {
+        l.load_bf16(from)
     }
 }

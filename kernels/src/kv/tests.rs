@@ -1,1 +1,122 @@
-//! Tests of `kv`.
+//! Layout arithmetic, rows written and read back, copies, and digests.
+
+use super::*;
+use crate::{Cpu, Isa, KvRows, RopeStyle, RopeTable, RowAddr, kv_append};
+
+fn layout(page_rows: usize, dtype: KvDtype) -> KvLayout {
+    KvLayout { layers: 2, kv_heads: 3, head_dim: 4, page_rows, dtype }
+}
+
+/// Writes `rows` rows, row `r` holding numbers made of `seed` and `r`, into `pages`.
+fn fill(kv: &mut KvPool, pages: &[PageId], rows: std::ops::Range<usize>, seed: f32) {
+    let rope = RopeTable::new(RopeStyle::HalfSplit, vec![0.0; 2], 1);
+    let page_rows = kv.layout().page_rows;
+    for layer in 0..2 {
+        for r in rows.clone() {
+            let number = |i: usize| seed + (r * 100 + layer * 50 + i) as f32 / 8.0;
+            let k: Vec<f32> = (0..12).map(number).collect();
+            let v: Vec<f32> = (12..24).map(number).collect();
+            let write = RowAddr { page: pages[r / page_rows], row: (r % page_rows) as u32 };
+            let at = KvRows { layer, writes: &[write], positions: &[0], rope: &rope };
+            kv_append(&Cpu::new(1, Isa::Scalar), kv, &at, &k, &v);
+        }
+    }
+}
+
+fn bytes(kv: &KvPool, pages: &[PageId], rows: usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    kv.visit_rows(pages, rows, |bytes| all.extend_from_slice(bytes));
+    all
+}
+
+#[test]
+fn rows_are_where_the_layout_draws_them() {
+    let mut kv = KvPool::new(layout(3, KvDtype::F32), 2).unwrap();
+    fill(&mut kv, &[PageId(1)], 0..3, 0.0);
+    for (layer, head, row, dim) in [(0, 0, 0, 0), (1, 2, 2, 3), (0, 1, 2, 1), (1, 0, 1, 2)] {
+        let number =
+            |side: usize| (row * 100 + layer * 50 + side * 12 + head * 4 + dim) as f32 / 8.0;
+        let k = kv.k::<f32>(PageId(1), layer, head);
+        let v = kv.v::<f32>(PageId(1), layer, head);
+        assert_eq!((k[dim * 3 + row], v[row * 4 + dim]), (number(0), number(1)));
+    }
+    assert!(kv.k::<f32>(PageId(0), 1, 2).iter().all(|&x| x == 0.0), "untouched memory is zero");
+}
+
+#[test]
+fn the_bytes_of_rows_do_not_depend_on_what_lies_behind_or_where_pages_are() {
+    for dtype in [KvDtype::F32, KvDtype::F16, KvDtype::Bf16] {
+        for page_rows in 1..=4 {
+            for rows in 0..=8 {
+                let (a, b) = ([2, 0, 3, 1, 5, 4, 7, 6], [0, 1, 2, 3, 4, 5, 6, 7]);
+                let (a, b) = (a.map(PageId), b.map(PageId));
+                let pages = rows.div_ceil(page_rows);
+                let mut one = KvPool::new(layout(page_rows, dtype), 8).unwrap();
+                fill(&mut one, &a[..pages], 0..rows, 0.5);
+                let mut other = KvPool::new(layout(page_rows, dtype), 8).unwrap();
+                fill(&mut other, &b, 0..8, 0.5);
+                let all = bytes(&one, &a[..pages], rows);
+                assert_eq!(all, bytes(&other, &b, rows));
+                assert_eq!(all.len(), rows * layout(1, dtype).page_bytes());
+                if rows > 0 {
+                    fill(&mut other, &b, rows - 1..rows, 0.625);
+                    assert_ne!(all, bytes(&other, &b, rows), "{page_rows} {rows} {dtype:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copy_is_the_rows_and_nothing_else() {
+    for dtype in [KvDtype::F32, KvDtype::F16, KvDtype::Bf16] {
+        for page_rows in 1..=4 {
+            for rows in 0..=page_rows {
+                for (from, to) in [(PageId(0), PageId(2)), (PageId(2), PageId(1))] {
+                    let mut kv = KvPool::new(layout(page_rows, dtype), 3).unwrap();
+                    fill(&mut kv, &[from], 0..page_rows, 0.0);
+                    fill(&mut kv, &[to], 0..page_rows, 3.0);
+                    let mut want = KvPool::new(layout(page_rows, dtype), 3).unwrap();
+                    fill(&mut want, &[to], 0..page_rows, 3.0);
+                    fill(&mut want, &[to], 0..rows, 0.0);
+                    kv.copy_rows(from, to, rows);
+                    assert_eq!(bytes(&kv, &[to], page_rows), bytes(&want, &[to], page_rows));
+                    kv.copy_rows(to, to, rows);
+                    assert_eq!(bytes(&kv, &[to], page_rows), bytes(&want, &[to], page_rows));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn wild_sizes_are_errors_and_memory_is_not_touched() {
+    let shape =
+        KvLayout { layers: 30, kv_heads: 3, head_dim: 64, page_rows: 32, dtype: KvDtype::F16 };
+    for bad in [
+        KvLayout { layers: 0, ..shape },
+        KvLayout { page_rows: 0, ..shape },
+        KvLayout { head_dim: HEAD_DIM_MAX + 1, ..shape },
+    ] {
+        assert_eq!(KvPool::new(bad, 1).unwrap_err(), PoolError::Shape(bad));
+    }
+    let wide = KvLayout { layers: usize::MAX / 4, ..shape };
+    assert_eq!(KvPool::new(wide, 1).unwrap_err(), PoolError::TooLarge);
+    assert_eq!(KvPool::new(shape, usize::MAX / 4).unwrap_err(), PoolError::TooLarge);
+    assert!(KvPool::new(shape, 0).is_ok());
+    let large = KvPool::new(shape, 4096).unwrap(); // 3 GB, of which only what is read exists
+    assert!(large.k::<half::f16>(PageId(4095), 29, 2).iter().all(|x| x.to_bits() == 0));
+    assert!(large.page_bytes(PageId(1)).as_ptr().addr().is_multiple_of(64));
+}
+
+#[test]
+fn numbers_saturate_and_round_to_even() {
+    use half::{bf16, f16};
+    assert_eq!(
+        [1e6, -f32::INFINITY, 65519.0, 2049.0].map(|x| f16::narrow(x).to_f32()),
+        [65504.0, -65504.0, 65504.0, 2048.0]
+    );
+    assert_eq!(bf16::narrow(f32::INFINITY), bf16::MAX);
+    assert_eq!(bf16::narrow(f32::MAX), bf16::MAX);
+    assert!(f16::narrow(f32::NAN).is_nan() && bf16::narrow(f32::NAN).is_nan());
+}

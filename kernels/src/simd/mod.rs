@@ -9,6 +9,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod lanes;
 mod scalar;
 
 pub(crate) use scalar::Scalar;

@@ -1,0 +1,223 @@
+//! Shapes and inputs of attention, adversarial on purpose: ragged and empty runs, pages of every
+//! size, windows, caps, shifts, outliers, equal scores, and NaN wherever no row was written.
+
+use super::{AttentionShape, Queries};
+use crate::{
+    Cpu, Isa, KvDtype, KvLayout, KvPool, KvRows, PageId, RopeStyle, RopeTable, RowAddr, Run, Span,
+    kv_append, uniform,
+};
+
+/// What K and V hold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Input {
+    /// Numbers of about 1.
+    Plain,
+    /// One dim of every seventh key, and every fifth value, is 20 times larger.
+    Outliers,
+    /// All keys are the same and their angles zero: every score ties.
+    Equal,
+}
+
+/// One batch of one span over some runs.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    /// Rows, composed position and shift of each run.
+    pub(super) runs: &'static [(u32, u32, i32)],
+    /// Composed positions of the queries.
+    pub(super) positions: std::ops::Range<u32>,
+    pub(super) page_rows: usize,
+    pub(super) dtype: KvDtype,
+    /// Query heads, K/V heads, dims.
+    pub(super) heads: (usize, usize, usize),
+    pub(super) window: Option<u32>,
+    pub(super) softcap: Option<f32>,
+    pub(super) input: Input,
+}
+
+/// The middle of the road; cases say what they change.
+const PLAIN: Case = Case {
+    runs: &[(40, 0, 0)],
+    positions: 33..40,
+    page_rows: 32,
+    dtype: KvDtype::F32,
+    heads: (6, 2, 64),
+    window: None,
+    softcap: None,
+    input: Input::Plain,
+};
+
+const RAGGED: &[(u32, u32, i32)] = &[(5, 0, 0), (0, 5, 3), (61, 5, 4), (33, 66, -7), (20, 99, 0)];
+
+/// Every case.
+pub(super) fn cases() -> Vec<Case> {
+    let formats = [KvDtype::F32, KvDtype::F16, KvDtype::Bf16];
+    let mut all = Vec::new();
+    for page_rows in [1, 2, 3, 4, 16, 32, 48] {
+        for (i, positions) in [118..119, 112..119, 86..119].into_iter().enumerate() {
+            all.push(Case { runs: RAGGED, positions, page_rows, dtype: formats[i], ..PLAIN });
+        }
+    }
+    for (i, dims) in [16, 18, 32, 64, 80, 128, 256].into_iter().enumerate() {
+        let heads = (2 * (i + 1), 2, dims); // groups of 1 to 7
+        let long = Case { runs: RAGGED, positions: 95..119, heads, ..PLAIN };
+        all.push(Case { dtype: formats[i % 3], ..long.clone() });
+        all.push(Case { positions: 118..119, dtype: formats[(i + 1) % 3], ..long.clone() });
+        all.push(Case { page_rows: 3, dtype: formats[(i + 2) % 3], ..long });
+    }
+    for window in [1, 2, 31, 32, 33, 60, 1000] {
+        let windowed = Case { runs: RAGGED, positions: 86..119, window: Some(window), ..PLAIN };
+        all.push(Case { page_rows: 3, dtype: KvDtype::F16, ..windowed.clone() });
+        all.push(windowed);
+    }
+    for input in [Input::Outliers, Input::Equal] {
+        for (i, softcap) in [None, Some(5.0), Some(50.0)].into_iter().enumerate() {
+            let odd = Case { runs: RAGGED, positions: 86..119, softcap, input, ..PLAIN };
+            all.push(Case { dtype: formats[i], ..odd });
+        }
+    }
+    let long: &[(u32, u32, i32)] = &[(1030, 0, 0), (600, 1030, 515), (3, 1630, 900)];
+    for positions in [1632..1633, 1500..1533] {
+        let long = Case { runs: long, positions, dtype: KvDtype::F16, ..PLAIN };
+        all.push(Case { page_rows: 48, window: Some(700), ..long.clone() });
+        all.push(long);
+    }
+    // Nothing to see: no runs, only empty ones, only later ones.
+    all.push(Case { runs: &[], ..PLAIN });
+    all.push(Case { runs: &[(0, 0, 0)], ..PLAIN });
+    all.push(Case { runs: &[(10, 100, 0)], ..PLAIN });
+    // Parallel placements: two runs at the same positions.
+    all.push(Case { runs: &[(4, 0, 0), (30, 4, 0), (30, 4, 9)], ..PLAIN });
+    all
+}
+
+/// A case with its memory filled.
+pub(super) struct Filled {
+    pub(super) shape: AttentionShape,
+    pub(super) kv: KvPool,
+    pub(super) pages: Vec<Vec<PageId>>,
+    pub(super) q: Vec<f32>,
+    pub(super) positions: Vec<u32>,
+    pub(super) rope: RopeTable,
+    case: Case,
+}
+
+/// The layer that is filled; the other keeps its NaN.
+pub(super) const LAYER: usize = 1;
+
+impl Case {
+    /// Fills memory for the case; all that depends on `seed` is the numbers.
+    pub(super) fn fill(&self, seed: u64) -> Filled {
+        let (heads, kv_heads, head_dim) = self.heads;
+        let Self { page_rows, dtype, .. } = *self;
+        let layout = KvLayout { layers: 2, kv_heads, head_dim, page_rows, dtype };
+        let counts: Vec<_> = self.runs.iter().map(|r| (r.0 as usize).div_ceil(page_rows)).collect();
+        let total: usize = counts.iter().sum::<usize>() + 3;
+        // Pages of a run lie apart and in no order.
+        let modulus = if total.is_multiple_of(7) { total + 1 } else { total };
+        let order = (0..modulus).map(|i| (i * 7 + 3) % modulus).filter(|&page| page < total);
+        let mut free = order.map(|page| PageId(page as u32));
+        let mut pages: Vec<Vec<PageId>> = Vec::new();
+        for count in counts {
+            pages.push(free.by_ref().take(count).collect());
+        }
+        let mut kv = KvPool::new(layout, total).unwrap();
+        let inv_freq = (0..head_dim / 2).map(|i| match self.input {
+            Input::Equal => 0.0,
+            _ => 10_000_f32.powf(-2.0 * i as f32 / head_dim as f32),
+        });
+        let rope = RopeTable::new(RopeStyle::HalfSplit, inv_freq.collect(), 600);
+        fill_with_nan(&mut kv);
+        for (r, &(rows, start, shift)) in self.runs.iter().enumerate() {
+            self.fill_run(&mut kv, &rope, &pages[r], (rows, start, shift), seed + r as u64);
+        }
+        let positions: Vec<u32> = self.positions.clone().collect();
+        let q = numbers(seed + 99, positions.len() * heads * head_dim);
+        let shape = AttentionShape {
+            heads,
+            kv_heads,
+            head_dim,
+            scale: (head_dim as f32).powf(-0.5),
+            window: self.window,
+            softcap: self.softcap,
+        };
+        Filled { shape, kv, pages, q, positions, rope, case: self.clone() }
+    }
+
+    /// Writes the rows of one run, their keys rotated for where they were encoded.
+    pub(super) fn fill_run(
+        &self,
+        kv: &mut KvPool,
+        rope: &RopeTable,
+        pages: &[PageId],
+        (rows, start, shift): (u32, u32, i32),
+        seed: u64,
+    ) {
+        let (_, kv_heads, dims) = self.heads;
+        let width = kv_heads * dims;
+        let mut k = numbers(seed * 2, rows as usize * width);
+        let mut v = numbers(seed * 2 + 1, rows as usize * width);
+        match self.input {
+            Input::Plain => {}
+            Input::Outliers => {
+                k.iter_mut().step_by(7 * width).for_each(|x| *x *= 20.0);
+                v.iter_mut().step_by(5).for_each(|x| *x *= 20.0);
+            }
+            Input::Equal => {
+                k.iter_mut().enumerate().for_each(|(i, x)| *x = (i % dims) as f32 / 64.0);
+            }
+        }
+        let page_rows = self.page_rows;
+        let address =
+            |r: usize| RowAddr { page: pages[r / page_rows], row: (r % page_rows) as u32 };
+        let writes: Vec<_> = (0..rows as usize).map(address).collect();
+        let encoded = |r: u32| (i64::from(start + r) - i64::from(shift)) as u32;
+        let positions: Vec<_> = (0..rows).map(encoded).collect();
+        let at = KvRows { layer: LAYER, writes: &writes, positions: &positions, rope };
+        kv_append(&Cpu::new(1, Isa::Scalar), kv, &at, &k, &v);
+    }
+}
+
+impl Filled {
+    /// Runs of the case.
+    pub(super) fn runs(&self) -> Vec<Run<'_>> {
+        let placed = self.case.runs.iter().zip(&self.pages);
+        placed.map(|(&(rows, start, shift), pages)| Run { pages, rows, start, shift }).collect()
+    }
+
+    /// The queries of the given rows.
+    pub(super) fn queries<'a>(
+        &'a self,
+        rows: std::ops::Range<usize>,
+        spans: &'a [Span<'a>],
+    ) -> Queries<'a> {
+        let width = self.shape.heads * self.shape.head_dim;
+        Queries {
+            layer: LAYER,
+            q: &self.q[rows.start * width..rows.end * width],
+            positions: &self.positions[rows],
+            spans,
+            rope: &self.rope,
+        }
+    }
+}
+
+/// Every row of every page and layer is NaN, as memory of a former owner might be.
+pub(super) fn fill_with_nan(kv: &mut KvPool) {
+    let KvLayout { layers, kv_heads, head_dim, page_rows, .. } = *kv.layout();
+    let rope = RopeTable::new(RopeStyle::HalfSplit, vec![0.0; head_dim / 2], 1);
+    let nan = vec![f32::NAN; page_rows * kv_heads * head_dim];
+    for page in 0..kv.pages() as u32 {
+        let writes: Vec<_> =
+            (0..page_rows as u32).map(|row| RowAddr { page: PageId(page), row }).collect();
+        let positions = vec![0; page_rows];
+        for layer in 0..layers {
+            let at = KvRows { layer, writes: &writes, positions: &positions, rope: &rope };
+            kv_append(&Cpu::new(1, Isa::Scalar), kv, &at, &nan, &nan);
+        }
+    }
+}
+
+/// Numbers between -1.5 and 1.5.
+pub(super) fn numbers(seed: u64, count: usize) -> Vec<f32> {
+    (0..count as u64).map(|i| (uniform(seed, i) as f32 - 0.5) * 3.0).collect()
+}
