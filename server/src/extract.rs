@@ -89,7 +89,7 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 }
 
 /// Says which field is wrong, or where the JSON ends to be JSON.
-fn describe(path: &str, error: &serde_json::Error) -> ApiError {
+pub(crate) fn describe(path: &str, error: &serde_json::Error) -> ApiError {
     let message = error.to_string();
     if !error.is_data() {
         let message = format!("the body is not valid JSON: {message}");

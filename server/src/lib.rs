@@ -19,6 +19,7 @@ mod fragment_names;
 mod generations;
 pub mod limits;
 mod metrics;
+pub mod openapi;
 mod progress;
 mod random;
 mod snapshot;

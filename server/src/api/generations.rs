@@ -177,7 +177,7 @@ impl GenerationObject {
 }
 
 impl JoinObject {
-    fn new(policy: JoinPolicy, summary: Option<&Summary>) -> Self {
+    pub(crate) fn new(policy: JoinPolicy, summary: Option<&Summary>) -> Self {
         let counts = summary.map(|summary| summary.counts);
         Self {
             policy: match policy {
@@ -218,7 +218,7 @@ fn usage(summary: &Summary) -> UsageObject {
     }
 }
 
-fn timings(summary: &Summary) -> TimingsObject {
+pub(crate) fn timings(summary: &Summary) -> TimingsObject {
     let timings = summary.timings;
     TimingsObject {
         queue_ms: timings.queue_ms,

@@ -1,6 +1,6 @@
 //! The endpoints: one file each, read down: wire types, conversion, handler.
 
-use crate::AppState;
+use crate::{AppState, openapi::get_description};
 use axum::{
     Json, Router,
     routing::{get, post},
@@ -33,11 +33,15 @@ pub(crate) fn keyed_routes() -> Router<Arc<AppState>> {
 
 /// Routes that tell nobody's secrets.
 pub(crate) fn open_routes() -> Router<Arc<AppState>> {
-    Router::new().route("/", get(index)).route("/health", get(health::health))
+    Router::new()
+        .route("/", get(index))
+        .route("/health", get(health::health))
+        .route("/openapi.json", get(get_description))
 }
 
-/// `GET /`: names the endpoints.
-async fn index() -> Json<serde_json::Value> {
+/// Names the endpoints.
+#[utoipa::path(get, path = "/", responses((status = 200, body = serde_json::Value)))]
+pub async fn index() -> Json<serde_json::Value> {
     Json(serde_json::json!({
         "name": "cento",
         "version": env!("CARGO_PKG_VERSION"),

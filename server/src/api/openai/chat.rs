@@ -1,0 +1,458 @@
+//! `POST /v1/chat/completions`: a chat through the model's template, exact unless asked otherwise.
+//!
+//! Without `cento.compose` the prompt is the template's own tokens for the messages, under policy
+//! `recompute`: its opening turn is the root and the rest the tail, which changes no token and
+//! lets all chats with the same system turn share the root's KV. With it, the leading system
+//! message is the root, the named pieces stand after it, and the other messages are the tail.
+
+use super::{
+    check_model,
+    extension::{CentoOptions, CentoReport, Prompt},
+    fields::{
+        Fields, Limited, is_empty, is_free_tool_choice, is_one, is_text_format, is_text_only,
+        refuse,
+    },
+    fingerprint,
+    logprobs::ChatLogprobs,
+    messages::{ChatMessage, messages},
+    sampling::{
+        StreamOptions, Usage, answer_max, asked_max, finish_reason, include_usage, top_logprobs,
+    },
+    stream::{Writer, collect, respond, to_json},
+};
+use crate::{
+    ApiError, AppState, Entry, JsonBody, Options, Reader, Snapshot, Tenant,
+    api::generate::{SamplingFields, StopBody},
+    blocking,
+    error::ErrorBody,
+};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use engine::{Composition, Request, Sampling, Summary, TokenLogprob};
+use models::{Message, Tokenizer, Turns};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// Fields taken beside those of [`ChatRequest`].
+pub const FIELDS: Fields = Fields {
+    ignored: &[
+        ("user", "nothing is kept per user"),
+        ("safety_identifier", "nothing is kept per user"),
+        ("metadata", "answers are not stored"),
+        ("store", "answers are not stored"),
+        ("service_tier", "there is one tier"),
+        ("parallel_tool_calls", "there are no tool calls"),
+        ("prediction", "a hint about speed"),
+        ("prompt_cache_key", "the cache finds prefixes by their tokens"),
+        ("prompt_cache_retention", "the cache keeps what fits"),
+        ("prompt_cache_options", "the cache keeps what fits"),
+    ],
+    limited: &[
+        Limited { name: "n", accepts: is_one, why: "only 1 answer per request is given" },
+        Limited { name: "logit_bias", accepts: is_empty, why: "biases are not supported yet" },
+        Limited { name: "tools", accepts: is_empty, why: "tool calls are not supported yet" },
+        Limited { name: "functions", accepts: is_empty, why: "tool calls are not supported yet" },
+        Limited {
+            name: "tool_choice",
+            accepts: is_free_tool_choice,
+            why: "tool calls are not supported yet; only \"none\" and \"auto\" are taken",
+        },
+        Limited {
+            name: "function_call",
+            accepts: is_free_tool_choice,
+            why: "tool calls are not supported yet; only \"none\" and \"auto\" are taken",
+        },
+        Limited {
+            name: "response_format",
+            accepts: is_text_format,
+            why: "constrained answers come later; only {\"type\": \"text\"} is taken",
+        },
+        Limited { name: "modalities", accepts: is_text_only, why: "only [\"text\"] is taken" },
+    ],
+};
+
+/// A chat and how to answer it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ChatCompletionRequest)]
+pub struct ChatRequest {
+    /// The served model's id, or `default`.
+    pub model: Option<String>,
+    /// The chat so far; not empty.
+    pub messages: Vec<ChatMessage>,
+    /// Tokens to generate at most; without it, as many as the context holds.
+    pub max_completion_tokens: Option<i64>,
+    /// The older name of the former.
+    pub max_tokens: Option<i64>,
+    /// 0 to 2; 0 is greedy; 1 without it.
+    pub temperature: Option<f64>,
+    /// 0 to 1.
+    pub top_p: Option<f64>,
+    /// Most likely tokens kept; 0 keeps all.
+    pub top_k: Option<i64>,
+    /// Tokens kept have at least this share of the best one's probability.
+    pub min_p: Option<f64>,
+    /// Divides the logits of tokens seen before; 1 is off.
+    pub repetition_penalty: Option<f64>,
+    /// -2 to 2.
+    pub presence_penalty: Option<f64>,
+    /// -2 to 2.
+    pub frequency_penalty: Option<f64>,
+    /// Makes the answer repeatable; drawn without it.
+    pub seed: Option<i64>,
+    /// Texts that end the answer; at most 16.
+    pub stop: Option<StopBody>,
+    /// Report log-probabilities.
+    pub logprobs: Option<bool>,
+    /// Alternatives to report with them: 0 to 20.
+    pub top_logprobs: Option<i64>,
+    /// Send the answer as server-sent events.
+    pub stream: Option<bool>,
+    /// What the stream says beside the answer.
+    pub stream_options: Option<StreamOptions>,
+    /// Joins: absent, the answer is exact.
+    pub cento: Option<CentoOptions>,
+}
+
+/// A chat's answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChatCompletion {
+    /// Its id, `chatcmpl-…`.
+    pub id: String,
+    /// Always `chat.completion`.
+    pub object: &'static str,
+    /// When it was asked for, in Unix seconds.
+    pub created: u64,
+    /// The served model's id.
+    pub model: String,
+    /// One.
+    pub choices: Vec<ChatChoice>,
+    /// Tokens.
+    pub usage: Usage,
+    /// Changes when the weights, the tokenizer or the KV's form change.
+    pub system_fingerprint: String,
+    /// How the prompt was joined.
+    pub cento: CentoReport,
+}
+
+/// An answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChatChoice {
+    /// Always 0.
+    pub index: usize,
+    /// The answer.
+    pub message: AssistantMessage,
+    /// Scores of its tokens, where asked for.
+    pub logprobs: Option<ChatLogprobs>,
+    /// `stop` or `length`.
+    pub finish_reason: &'static str,
+}
+
+/// The model's turn.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AssistantMessage {
+    /// Always `assistant`.
+    pub role: &'static str,
+    /// Its text.
+    pub content: String,
+    /// Always null.
+    pub refusal: Option<String>,
+}
+
+/// A piece of a streamed answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChatChunk {
+    /// The answer's id, the same in every chunk.
+    pub id: String,
+    /// Always `chat.completion.chunk`.
+    pub object: &'static str,
+    /// When the answer was asked for, in Unix seconds.
+    pub created: u64,
+    /// The served model's id.
+    pub model: String,
+    /// As in the whole answer.
+    pub system_fingerprint: String,
+    /// One; none in the chunk that reports usage.
+    pub choices: Vec<ChatChunkChoice>,
+    /// With `include_usage`: null until the last chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Usage>)]
+    pub usage: Option<Option<Usage>>,
+    /// With the finish reason: how the prompt was joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cento: Option<CentoReport>,
+}
+
+/// What a chunk adds.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChatChunkChoice {
+    /// Always 0.
+    pub index: usize,
+    /// The addition.
+    pub delta: ChatDelta,
+    /// Scores of the tokens added.
+    pub logprobs: Option<ChatLogprobs>,
+    /// In the last chunk with a choice: `stop` or `length`.
+    pub finish_reason: Option<&'static str>,
+}
+
+/// An addition to a message.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct ChatDelta {
+    /// `assistant`, in the first chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<&'static str>,
+    /// Text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+}
+
+/// Answers a chat.
+#[utoipa::path(
+    post, path = "/v1/chat/completions", tag = "openai", request_body = ChatRequest,
+    responses(
+        (status = 200, content(
+            (ChatCompletion = "application/json"),
+            (ChatChunk = "text/event-stream"),
+        )),
+        (status = 400, body = ErrorBody),
+        (status = 404, body = ErrorBody, description = "Another model was named."),
+        (status = 429, body = ErrorBody, description = "Too many requests wait."),
+    ),
+)]
+pub async fn create_chat_completion(
+    State(state): State<Arc<AppState>>,
+    tenant: Tenant,
+    JsonBody(body): JsonBody<Map<String, Value>>,
+) -> Result<Response, ApiError> {
+    let request: ChatRequest = FIELDS.parse(body)?;
+    check_model(&state.model.id, request.model.as_deref())?;
+    let stream = request.stream.unwrap_or(false);
+    let usage = include_usage(request.stream, request.stream_options)?;
+    let shared = Arc::clone(&state);
+    let (reader, prompt_tokens) = blocking(move || {
+        let (request, options) = request.request(&shared, &tenant)?;
+        let prompt_tokens = prompt_tokens(&request.composition);
+        Ok((shared.generations.start(request, options)?, prompt_tokens))
+    })
+    .await?;
+    let head = Head::new(&state, &reader, prompt_tokens);
+    if stream {
+        return Ok(respond(vec![reader], ChatWriter::new(head, usage)));
+    }
+    let (snapshot, summary) = collect(reader).await?;
+    Ok(Json(head.whole(snapshot, &summary)).into_response())
+}
+
+impl ChatRequest {
+    /// The engine's request. Blocking.
+    fn request(self, state: &AppState, tenant: &Tenant) -> Result<(Request, Options), ApiError> {
+        let sampling = self.sampling()?;
+        let top = top_logprobs("top_logprobs", self.top_logprobs)?.unwrap_or(0);
+        let logprobs = self.logprobs.unwrap_or(false);
+        if top > 0 && !logprobs {
+            return Err(refuse("top_logprobs", "top_logprobs needs logprobs: true"));
+        }
+        let new_max = asked_max("max_completion_tokens", self.max_completion_tokens, 1)?;
+        let old_max = asked_max("max_tokens", self.max_tokens, 1)?;
+        if let (Some(new), Some(old)) = (new_max, old_max)
+            && new != old
+        {
+            let message = format!("max_tokens is {old} and max_completion_tokens {new}: send one");
+            return Err(refuse("max_tokens", message));
+        }
+        let stop_strings = self.stop.map_or(Ok(Vec::new()), StopBody::texts)?;
+        let chat = messages(&self.messages)?;
+        let Prompt { composition, policy, fragments } =
+            self.cento.unwrap_or_default().prompt(state, tenant, &chat)?;
+        let context_max = state.engine.shape().context_max;
+        let max_tokens = answer_max(new_max.or(old_max), prompt_tokens(&composition), context_max);
+        let request = Request {
+            tenant: Arc::clone(&tenant.0),
+            composition,
+            policy,
+            sampling,
+            stop_tokens: state.tokenizer.end_tokens().to_vec(),
+            stop_strings,
+            max_tokens,
+            logprobs: logprobs.then_some(top),
+            echo: false,
+        };
+        Ok((request, Options { background: false, fragments }))
+    }
+
+    fn sampling(&self) -> Result<Sampling, ApiError> {
+        SamplingFields {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            // The same bits: any 64-bit number is a seed.
+            seed: self.seed.map(|seed| seed as u64),
+        }
+        .sampling()
+    }
+}
+
+/// The template's tokens for `chat`, cut after the opening turn (the system turn given, or the
+/// template's own default).
+pub fn exact(turns: &Turns, chat: &[Message]) -> Result<Composition, ApiError> {
+    let tokens = turns.chat(chat).map_err(|error| refuse("messages", error.to_string()))?;
+    let opening = match chat.first() {
+        Some(first) if first.role == "system" => {
+            // A template that cannot render the turn alone still renders the chat: no root then.
+            turns.root(Some("system"), &first.content).unwrap_or_default()
+        }
+        _ => turns.default_root(),
+    };
+    let is_opening = tokens.starts_with(&opening) && (1..tokens.len()).contains(&opening.len());
+    let cut = if is_opening { opening.len() } else { 1.min(tokens.len()) };
+    let (root, tail) = tokens.split_at(cut);
+    Ok(Composition { root: root.into(), placements: Vec::new(), tail: tail.to_vec() })
+}
+
+/// Tokens before the answer.
+fn prompt_tokens(composition: &Composition) -> usize {
+    let placed: usize = composition.placements.iter().map(|tokens| tokens.len()).sum();
+    composition.root.len() + placed + composition.tail.len()
+}
+
+/// What an answer and its chunks have in common.
+struct Head {
+    id: String,
+    created: u64,
+    model: String,
+    fingerprint: String,
+    tokenizer: Arc<Tokenizer>,
+    logprobs: bool,
+    prompt_tokens: usize,
+}
+
+impl Head {
+    fn new(state: &AppState, reader: &Reader, prompt_tokens: usize) -> Self {
+        let generation = reader.generation();
+        Self {
+            id: generation.id.replace("gen_", "chatcmpl-"),
+            created: generation.created,
+            model: state.model.id.clone(),
+            fingerprint: fingerprint(&state.engine),
+            tokenizer: Arc::clone(&state.tokenizer),
+            logprobs: generation.logprobs.is_some(),
+            prompt_tokens,
+        }
+    }
+
+    fn logprobs(&self, scores: &[TokenLogprob]) -> Option<ChatLogprobs> {
+        self.logprobs.then(|| ChatLogprobs::new(&self.tokenizer, scores))
+    }
+
+    fn whole(self, answer: Snapshot, summary: &Summary) -> ChatCompletion {
+        let logprobs = self.logprobs(&answer.logprobs);
+        let choice = ChatChoice {
+            index: 0,
+            message: AssistantMessage { role: "assistant", content: answer.text, refusal: None },
+            logprobs,
+            finish_reason: finish_reason(summary.finish_reason),
+        };
+        ChatCompletion {
+            id: self.id,
+            object: "chat.completion",
+            created: self.created,
+            model: self.model,
+            choices: vec![choice],
+            usage: Usage::new(self.prompt_tokens, summary),
+            system_fingerprint: self.fingerprint,
+            cento: CentoReport::new(summary),
+        }
+    }
+}
+
+/// Writes chunks: the role, the deltas, the finish reason, and the usage where asked for.
+struct ChatWriter {
+    head: Head,
+    usage: bool,
+    /// Scores of tokens whose text is still held back.
+    pending: Vec<TokenLogprob>,
+    spent: Option<Usage>,
+}
+
+impl ChatWriter {
+    fn new(head: Head, usage: bool) -> Self {
+        Self { head, usage, pending: Vec::new(), spent: None }
+    }
+
+    fn chunk(&self, choices: Vec<ChatChunkChoice>) -> ChatChunk {
+        let head = &self.head;
+        ChatChunk {
+            id: head.id.clone(),
+            object: "chat.completion.chunk",
+            created: head.created,
+            model: head.model.clone(),
+            system_fingerprint: head.fingerprint.clone(),
+            choices,
+            usage: self.usage.then_some(None),
+            cento: None,
+        }
+    }
+
+    fn delta(&self, delta: ChatDelta, scores: Option<ChatLogprobs>) -> String {
+        let choice = ChatChunkChoice { index: 0, delta, logprobs: scores, finish_reason: None };
+        to_json(&self.chunk(vec![choice]))
+    }
+
+    /// A chunk of `text` and of the scores that waited for it.
+    fn text(&mut self, text: &str) -> String {
+        let scores = self.head.logprobs(&std::mem::take(&mut self.pending));
+        self.delta(ChatDelta { role: None, content: Some(text.to_owned()) }, scores)
+    }
+}
+
+impl Writer for ChatWriter {
+    fn open(&mut self) -> Vec<String> {
+        vec![self.delta(ChatDelta { role: Some("assistant"), content: Some(String::new()) }, None)]
+    }
+
+    fn entry(&mut self, _: usize, entry: &Entry) -> Vec<String> {
+        match entry {
+            Entry::Token { text, logprob, .. } => {
+                self.pending.extend(logprob.clone());
+                if text.is_empty() { Vec::new() } else { vec![self.text(text)] }
+            }
+            Entry::Text(text) => vec![self.text(text)],
+            Entry::Finished(summary) => {
+                let mut frames = Vec::new();
+                if !self.pending.is_empty() {
+                    frames.push(self.text(""));
+                }
+                let mut chunk = self.chunk(vec![ChatChunkChoice {
+                    index: 0,
+                    delta: ChatDelta::default(),
+                    logprobs: None,
+                    finish_reason: Some(finish_reason(summary.finish_reason)),
+                }]);
+                chunk.cento = Some(CentoReport::new(summary));
+                frames.push(to_json(&chunk));
+                self.spent = Some(Usage::new(self.head.prompt_tokens, summary));
+                frames
+            }
+            Entry::Created | Entry::Scored { .. } | Entry::Failed(_) => Vec::new(),
+        }
+    }
+
+    fn close(&mut self) -> Vec<String> {
+        if !self.usage {
+            return Vec::new();
+        }
+        let mut chunk = self.chunk(Vec::new());
+        chunk.usage = Some(self.spent);
+        vec![to_json(&chunk)]
+    }
+}
