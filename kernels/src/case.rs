@@ -3,7 +3,7 @@
 //! Tests run every case on every available [`crate::Isa`] and compare with the op's reference;
 //! benches time the same cases and divide by [`Work`].
 
-use crate::{Cpu, matmul};
+use crate::{Cpu, attention, matmul};
 
 /// One op on one shape.
 pub trait Case: Sync {
@@ -58,6 +58,7 @@ pub struct Work {
 pub fn cases() -> Vec<Box<dyn Case>> {
     let mut cases = Vec::new();
     cases.extend(matmul::cases());
+    cases.extend(attention::cases());
     cases
 }
 

@@ -1,11 +1,14 @@
 //! Shapes and inputs of attention, adversarial on purpose: ragged and empty runs, pages of every
 //! size, windows, caps, shifts, outliers, equal scores, and NaN wherever no row was written.
 
-use super::{AttentionShape, Queries};
+use super::{AttentionScratch, AttentionShape, Queries, attention, reference};
+use crate::case::{self, Expected, Rng, Tolerance, Trial, Work};
+use crate::kv::Element;
 use crate::{
     Cpu, Isa, KvDtype, KvLayout, KvPool, KvRows, PageId, RopeStyle, RopeTable, RowAddr, Run, Span,
     kv_append, uniform,
 };
+use std::ops::Range;
 
 /// What K and V hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +27,7 @@ pub(super) struct Case {
     /// Rows, composed position and shift of each run.
     pub(super) runs: &'static [(u32, u32, i32)],
     /// Composed positions of the queries.
-    pub(super) positions: std::ops::Range<u32>,
+    pub(super) positions: Range<u32>,
     pub(super) page_rows: usize,
     pub(super) dtype: KvDtype,
     /// Query heads, K/V heads, dims.
@@ -48,8 +51,17 @@ const PLAIN: Case = Case {
 
 const RAGGED: &[(u32, u32, i32)] = &[(5, 0, 0), (0, 5, 3), (61, 5, 4), (33, 66, -7), (20, 99, 0)];
 
-/// Every case.
-pub(super) fn cases() -> Vec<Case> {
+/// Every case, and what SmolLM2 does at depth.
+pub(crate) fn cases() -> Vec<Box<dyn case::Case>> {
+    let mut all = shapes();
+    let deep = Case { heads: (9, 3, 64), dtype: KvDtype::F16, ..PLAIN };
+    all.push(Case { runs: &[(4000, 0, 0)], positions: 3999..4000, ..deep.clone() });
+    all.push(Case { runs: &[(640, 0, 0)], positions: 512..640, ..deep });
+    all.into_iter().map(|case| Box::new(case) as Box<dyn case::Case>).collect()
+}
+
+/// Every shape worth a test of its own.
+pub(super) fn shapes() -> Vec<Case> {
     let formats = [KvDtype::F32, KvDtype::F16, KvDtype::Bf16];
     let mut all = Vec::new();
     for page_rows in [1, 2, 3, 4, 16, 32, 48] {
@@ -90,6 +102,89 @@ pub(super) fn cases() -> Vec<Case> {
     all
 }
 
+impl case::Case for Case {
+    fn name(&self) -> String {
+        let Self { positions, page_rows, dtype, heads, .. } = self;
+        let (heads, kv_heads, dims) = heads;
+        let rows: u32 = self.runs.iter().map(|run| run.0).sum();
+        let mut name = format!(
+            "attention {dtype:?} q={} kv={rows} in {} runs h={heads}/{kv_heads} d={dims} page={page_rows}",
+            positions.len(),
+            self.runs.len(),
+        );
+        if let Some(window) = self.window {
+            name += &format!(" window={window}");
+        }
+        if let Some(cap) = self.softcap {
+            name += &format!(" cap={cap}");
+        }
+        if self.input != Input::Plain {
+            name += &format!(" {:?}", self.input);
+        }
+        name
+    }
+
+    fn trial(&self, _cpu: &Cpu, rng: &mut Rng) -> Box<dyn Trial> {
+        let filled = self.fill(rng.bits() >> 8);
+        let output = vec![f32::NAN; filled.q.len()];
+        Box::new(BatchTrial { filled, scratch: AttentionScratch::new(), output })
+    }
+
+    fn tolerance(&self) -> Tolerance {
+        let rows: u32 = self.runs.iter().map(|run| run.0).sum();
+        let additions = 2 * (self.heads.2 + 3) + rows as usize + 40;
+        Tolerance {
+            relative: additions as f32 * f32::EPSILON / 2.0,
+            reason: "half an ulp per addition: a score's count twice, as its error is a factor of \
+                     its weight; 40 for exp, tanh, merges and the division",
+        }
+    }
+
+    fn work(&self) -> Work {
+        let (heads, kv_heads, dims) = self.heads;
+        let rows: u32 = self.runs.iter().map(|run| run.0).sum();
+        let in_run = |run: &(u32, u32, i32), p: u32| (p + 1).saturating_sub(run.1).min(run.0);
+        let looks =
+            self.positions.clone().flat_map(|p| self.runs.iter().map(move |r| in_run(r, p)));
+        Work {
+            bytes: rows as usize * kv_heads * dims * 2 * self.dtype.bytes(),
+            flops: 4 * dims * heads * looks.map(|rows| rows as usize).sum::<usize>(),
+        }
+    }
+}
+
+/// A case that runs.
+struct BatchTrial {
+    filled: Filled,
+    scratch: AttentionScratch,
+    output: Vec<f32>,
+}
+
+impl Trial for BatchTrial {
+    fn run(&mut self, cpu: &Cpu) {
+        let Filled { kv, shape, positions, .. } = &self.filled;
+        let runs = self.filled.runs();
+        let spans = [Span { rows: 0..positions.len(), runs: &runs }];
+        let queries = self.filled.queries(0..positions.len(), &spans);
+        attention(cpu, kv, shape, &queries, &mut self.scratch, &mut self.output);
+    }
+
+    fn output(&self) -> &[f32] {
+        &self.output
+    }
+
+    fn expected(&self) -> Vec<Expected> {
+        let Filled { kv, shape, positions, .. } = &self.filled;
+        let runs = self.filled.runs();
+        let spans = [Span { rows: 0..positions.len(), runs: &runs }];
+        let queries = self.filled.queries(0..positions.len(), &spans);
+        let mut values = vec![0.0; self.output.len()];
+        reference::attention(kv, shape, &queries, &mut values);
+        let magnitude = self.filled.magnitude();
+        values.into_iter().map(|value| Expected { value, magnitude }).collect()
+    }
+}
+
 /// A case with its memory filled.
 pub(super) struct Filled {
     pub(super) shape: AttentionShape,
@@ -120,7 +215,7 @@ impl Case {
         for count in counts {
             pages.push(free.by_ref().take(count).collect());
         }
-        let mut kv = KvPool::new(layout, total).unwrap();
+        let mut kv = KvPool::new(layout, total).expect("cases are small");
         let inv_freq = (0..head_dim / 2).map(|i| match self.input {
             Input::Equal => 0.0,
             _ => 10_000_f32.powf(-2.0 * i as f32 / head_dim as f32),
@@ -185,11 +280,7 @@ impl Filled {
     }
 
     /// The queries of the given rows.
-    pub(super) fn queries<'a>(
-        &'a self,
-        rows: std::ops::Range<usize>,
-        spans: &'a [Span<'a>],
-    ) -> Queries<'a> {
+    pub(super) fn queries<'a>(&'a self, rows: Range<usize>, spans: &'a [Span<'a>]) -> Queries<'a> {
         let width = self.shape.heads * self.shape.head_dim;
         Queries {
             layer: LAYER,
@@ -198,6 +289,45 @@ impl Filled {
             spans,
             rope: &self.rope,
         }
+    }
+}
+
+impl Filled {
+    /// What errors are relative to: the largest value, times one and the largest score that
+    /// could be (|q| |k| bounds the sum of its magnitudes), which a cap may exceed.
+    fn magnitude(&self) -> f32 {
+        let squares = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>();
+        let (mut k_max, mut v_max) = (0.0_f32, 0.0_f32);
+        for run in self.runs() {
+            for r in 0..run.rows as usize {
+                for head in 0..self.shape.kv_heads {
+                    let (k, v) = self.stored(&run, r, head);
+                    k_max = k_max.max(squares(&k));
+                    v_max = v.iter().fold(v_max, |max, v| max.max(v.abs()));
+                }
+            }
+        }
+        let queries = self.q.chunks_exact(self.shape.head_dim);
+        let q_max = queries.map(squares).fold(0.0, f32::max);
+        let score = (q_max * k_max).sqrt() * self.shape.scale;
+        v_max * (1.0 + score + 0.1 * self.shape.softcap.unwrap_or(0.0))
+    }
+
+    /// K and V of one row of a run.
+    fn stored(&self, run: &Run<'_>, r: usize, head: usize) -> (Vec<f32>, Vec<f32>) {
+        match self.kv.layout().dtype {
+            KvDtype::F32 => self.stored_as::<f32>(run, r, head),
+            KvDtype::F16 => self.stored_as::<half::f16>(run, r, head),
+            KvDtype::Bf16 => self.stored_as::<half::bf16>(run, r, head),
+        }
+    }
+
+    fn stored_as<E: Element>(&self, run: &Run<'_>, r: usize, head: usize) -> (Vec<f32>, Vec<f32>) {
+        let KvLayout { page_rows, head_dim, .. } = *self.kv.layout();
+        let (page, row) = (run.pages[r / page_rows], r % page_rows);
+        let k = self.kv.k::<E>(page, LAYER, head)[row..].iter().step_by(page_rows);
+        let v = &self.kv.v::<E>(page, LAYER, head)[row * head_dim..][..head_dim];
+        (k.map(|x| x.widen()).collect(), v.iter().map(|x| x.widen()).collect())
     }
 }
 

@@ -17,15 +17,15 @@
 //! from a fresh state, and the states are merged in order. Tiles of queries, threads and pages
 //! passed over because nobody sees them change none of that.
 
-#[cfg(test)]
 mod cases;
 mod cpu;
 mod page;
 mod plan;
-#[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use cases::cases;
 
 use crate::{Cpu, KvPool, RopeTable, Span};
 
