@@ -1,6 +1,6 @@
 //! A model loaded into this process, and an engine over it: what the commands run on.
 
-use crate::{EngineConfig, Time, commands::progress};
+use crate::{EngineConfig, FetchProgress, Time};
 use anyhow::{Context as _, anyhow};
 use engine::{Config, Engine, Event, Request, Summary};
 use models::{LoadOptions, Loaded, ModelInfo, TokenId, Tokenizer, Turns};
@@ -33,7 +33,7 @@ pub(crate) struct Answer {
 
 /// Fetches the model where needed, and loads it.
 pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
-    let path = models::catalogue::fetch(&config.model, &mut *progress())?;
+    let path = models::catalogue::fetch(&config.model, &mut FetchProgress::new())?;
     let defaults = LoadOptions::default();
     let options = LoadOptions {
         threads: config.threads,
