@@ -3,7 +3,7 @@
 //! Tests run every case on every available [`crate::Isa`] and compare with the op's reference;
 //! benches time the same cases and divide by [`Work`].
 
-use crate::{Cpu, attention, matmul};
+use crate::{Cpu, add, attention, embed, gated, matmul, rms_norm};
 
 /// One op on one shape.
 pub trait Case: Sync {
@@ -36,6 +36,13 @@ pub struct Expected {
     pub magnitude: f32,
 }
 
+impl Expected {
+    /// A value that is not a sum of larger ones.
+    pub fn of(value: f32) -> Self {
+        Self { value, magnitude: value.abs() }
+    }
+}
+
 /// How far `output` may be from `value`: at most `relative · magnitude`.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
@@ -57,8 +64,12 @@ pub struct Work {
 /// Every case.
 pub fn cases() -> Vec<Box<dyn Case>> {
     let mut cases = Vec::new();
-    cases.extend(matmul::cases());
+    cases.extend(add::cases());
     cases.extend(attention::cases());
+    cases.extend(embed::cases());
+    cases.extend(gated::cases());
+    cases.extend(matmul::cases());
+    cases.extend(rms_norm::cases());
     cases
 }
 

@@ -1,6 +1,13 @@
 //! `out[t, c] = scale · table[tokens[t], c]`: rows of the embedding table.
 
+mod cases;
+mod reference;
+
 use crate::{Cpu, Matrix};
+pub(crate) use cases::cases;
+
+/// Tokens a thread takes at least: fewer are not worth waking it.
+const GRAIN: usize = 4;
 
 /// `out[t, c] = scale · table[tokens[t], c]`, with `out [tokens, table.cols]`.
 ///
@@ -9,10 +16,10 @@ use crate::{Cpu, Matrix};
 pub fn embed(cpu: &Cpu, table: &Matrix, tokens: &[u32], scale: f32, out: &mut [f32]) {
     let cols = table.cols();
     assert_eq!(out.len(), tokens.len() * cols, "one row per token");
-    cpu.split_rows(out, cols, 16, |first, rows| {
+    cpu.split_rows(out, cols, GRAIN, |first, rows| {
         for (row, &token) in rows.chunks_exact_mut(cols).zip(&tokens[first..]) {
             table.row(token as usize, row);
-            row.iter_mut().for_each(|v| *v *= scale);
+            row.iter_mut().for_each(|value| *value *= scale);
         }
     });
 }

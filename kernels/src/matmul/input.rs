@@ -6,10 +6,17 @@
 //! is computed here once for all weight rows.
 
 use crate::Cpu;
+use crate::cpu::Disjoint;
 use crate::simd::{Simd, Vectorized};
 
 /// Columns of a group.
 pub(crate) const GROUP: usize = 32;
+
+/// See [`Group::quantize`].
+const ROUND: f32 = 12_582_912.0;
+
+/// Elements a thread takes at least: fewer are not worth waking it.
+const GRAIN: usize = 1 << 13;
 
 /// Activations `[rows, cols]`. One `Input` is set again and again; its memory is kept.
 #[derive(Clone, Debug, Default)]
@@ -49,11 +56,14 @@ impl Input {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "whole rows");
         let per_row = cols.div_ceil(GROUP);
         self.cols = cols;
-        self.floats.clear();
-        self.floats.extend_from_slice(x);
+        self.floats.resize(x.len(), 0.0);
         self.groups.resize(x.len() / cols * per_row, Group::ZERO);
-        cpu.split_rows(&mut self.groups, per_row, (1 << 14) / cols, |first, groups| {
-            cpu.vectorize(Quantize { x: &x[first * cols..], cols, groups });
+        let floats = Disjoint::new(&mut self.floats);
+        cpu.split_rows(&mut self.groups, per_row, GRAIN / cols, |first, groups| {
+            let elements = first * cols..(first + groups.len() / per_row) * cols;
+            // SAFETY: split_rows gives every row to one task.
+            unsafe { floats.range(elements.clone()) }.copy_from_slice(&x[elements.clone()]);
+            cpu.vectorize(Quantize { x: &x[elements], cols, groups });
         });
     }
 
@@ -106,16 +116,20 @@ impl Group {
         // Below, 127 / max overflows.
         let (scale, inverse) = if max < 1e-30 { (0.0, 0.0) } else { (max / 127.0, 127.0 / max) };
         let mut codes = [0; GROUP];
-        for (code, x) in codes.iter_mut().zip(x) {
-            // Adding 1.5 · 2^23 leaves the rounded number in the low bits.
-            *code = (x * inverse + 12_582_912.0).to_bits() as i8;
+        let mut halves = [0i32; 2];
+        for half in 0..2 {
+            for i in half * GROUP / 2..(half + 1) * GROUP / 2 {
+                // Adding 1.5 · 2^23 leaves the rounded number in the low bits (and NaN anything).
+                let bits = (x[i] * inverse + ROUND).to_bits();
+                let code = bits.wrapping_sub(ROUND.to_bits()).cast_signed();
+                halves[half] = code.wrapping_add(halves[half]);
+                codes[i] = code as i8;
+            }
         }
-        let sum = |codes: &[i8]| codes.iter().map(|&code| i32::from(code)).sum::<i32>();
-        let halves = [sum(&codes[..GROUP / 2]), sum(&codes[GROUP / 2..])];
         Self {
             codes,
             scale,
-            bias: (halves[0] + halves[1]) as f32 * scale,
+            bias: halves[0].wrapping_add(halves[1]) as f32 * scale,
             half_bias: halves.map(|sum| sum as f32 * scale),
         }
     }

@@ -1,21 +1,26 @@
 //! `out = x / sqrt(mean(x²) + eps) · weight`, row by row.
 
-use crate::Cpu;
+mod cases;
+mod cpu;
+mod reference;
 
-/// `out[t, c] = x[t, c] / sqrt(mean_c(x[t, c]²) + eps) · weight[c]`; rows of `weight.len()`.
+use crate::Cpu;
+pub(crate) use cases::cases;
+use cpu::Rows;
+
+/// Elements a thread takes at least: fewer are not worth waking it.
+const GRAIN: usize = 1 << 14;
+
+/// `out[t, c] = x[t, c] / sqrt(mean_c(x[t, c]²) + eps) · weight[c]`; rows of `weight.len()`
+/// (Zhang and Sennrich 2019).
 ///
 /// # Panics
 /// When `x` is not whole rows or `out` has another length.
 pub fn rms_norm(cpu: &Cpu, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let cols = weight.len();
     assert_eq!(x.len(), out.len(), "one output per input");
-    cpu.split_rows(out, cols, 16, |first, rows| {
-        for (o, x) in rows.chunks_exact_mut(cols).zip(x[first * cols..].chunks_exact(cols)) {
-            let square: f32 = x.iter().map(|v| v * v).sum();
-            let scale = 1.0 / (square / cols as f32 + eps).sqrt();
-            for ((o, x), w) in o.iter_mut().zip(x).zip(weight) {
-                *o = x * scale * w;
-            }
-        }
+    cpu.split_rows(out, cols, GRAIN / cols.max(1), |first, out| {
+        let x = &x[first * cols..][..out.len()];
+        cpu.vectorize(Rows { x, weight, eps, out });
     });
 }
