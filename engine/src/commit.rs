@@ -25,7 +25,7 @@ impl State {
             self.evict(&eviction);
         }
         for admission in plan.admissions {
-            self.admit(admission, time);
+            self.admit(&admission, time);
         }
         for encode in plan.encodes {
             self.encoded(&encode);
@@ -47,7 +47,10 @@ impl State {
             let users = self.fragments.get(id).map(|record| record.users);
             let answer = match users {
                 None => Err(RequestError::UnknownFragment(id)),
-                Some(0) => Ok(self.forget(id)),
+                Some(0) => {
+                    self.forget(id);
+                    Ok(())
+                }
                 Some(users) => Err(RequestError::InUse(id, users)),
             };
             // A caller that no longer waits needs no answer.
@@ -85,7 +88,7 @@ impl State {
         }
     }
 
-    fn admit(&mut self, admission: Admission, time: Duration) {
+    fn admit(&mut self, admission: &Admission, time: Duration) {
         let mut job = self.waiting.admit(&admission.tenant, admission.id);
         for need in &job.needs {
             let record = self.fragments.intern(need, self.now);

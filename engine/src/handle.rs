@@ -154,17 +154,17 @@ impl Engine {
     /// Encodes a fragment unless it is cached, and waits for it. Blocking. A pin stays until the
     /// fragment is dropped, whatever later puts say.
     pub fn put_fragment(&self, spec: FragmentSpec) -> Result<FragmentInfo, RequestError> {
-        self.wait(&self.begin_put(&spec)?)
+        self.wait(&self.begin_put(spec)?)
     }
 
     /// Asks for a fragment to be encoded; the answer comes through the channel.
     pub fn begin_put(
         &self,
-        spec: &FragmentSpec,
+        spec: FragmentSpec,
     ) -> Result<Receiver<Result<FragmentInfo, RequestError>>, RequestError> {
         let shape = &self.shared.shape;
         self.shared.board.check_open()?;
-        validate::check_fragment(spec, shape)?;
+        validate::check_fragment(&spec, shape)?;
         self.begin(|reply| {
             let job = Job::put(self.next_id(), shape, spec, reply);
             validate::check_alone(&job, shape)?;

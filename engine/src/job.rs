@@ -40,14 +40,14 @@ impl Job {
     pub(crate) fn put(
         id: SequenceId,
         shape: &ModelShape,
-        spec: &FragmentSpec,
+        spec: FragmentSpec,
         reply: Reply<FragmentInfo>,
     ) -> Self {
         let root = Content::root(&shape.fingerprint, &spec.tenant, &spec.root);
         let fragment = Content::after(&shape.fingerprint, &root, &spec.tokens);
         Self {
             id,
-            tenant: spec.tenant.clone(),
+            tenant: spec.tenant,
             needs: vec![root, fragment],
             work: Work::Put(Put { pin: spec.pin, reply }),
             cancelled: false,

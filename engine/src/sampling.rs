@@ -79,6 +79,8 @@ fn score(logits: &[f32], sum: f32, token: TokenId, alternatives: usize) -> Token
 
 fn top_logprobs(logits: &[f32], sum: f32, alternatives: usize) -> Vec<(TokenId, f32)> {
     let mut best = top(logits, alternatives);
-    best.iter_mut().for_each(|(_, logit)| *logit -= sum);
+    for (_, logit) in &mut best {
+        *logit -= sum;
+    }
     best
 }

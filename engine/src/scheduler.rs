@@ -45,8 +45,9 @@ pub(crate) fn plan(state: &State, budget: &Budget) -> Plan {
         draft.preempt_unless_evictable(starved);
     }
     draft.prefill();
-    let mut kept = Kept::default();
-    // What these free or forget is not yet visible in `state`: admit with the next step.
+    // What is dropped is gone already, and what that frees is not yet visible in `state`: such a
+    // step admits nobody.
+    let mut kept = Kept { records: draft.plan.drops.iter().copied().collect(), ..Kept::default() };
     if starved == 0 && draft.plan.drops.is_empty() {
         evict = draft.admit(budget.running, &mut kept);
     }
@@ -121,11 +122,11 @@ impl<'a> Draft<'a> {
         self.plan.forwards.push(Forward { id, rows, logits, grow });
     }
 
-    /// Sends the youngest job back to wait, unless evicting unused KV, or the end of a cancelled
-    /// job, is enough for `pages`.
+    /// Sends the youngest job back to wait, unless evicting unused KV is enough for `pages`, or
+    /// something is about to be freed in another way.
     fn preempt_unless_evictable(&mut self, pages: usize) {
-        let enough = evictable(self.state, &Kept::default(), pages).1 >= pages;
-        if enough || !self.plan.ends.is_empty() {
+        let is_enough = evictable(self.state, &Kept::default(), pages).1 >= pages;
+        if is_enough || !self.plan.ends.is_empty() || !self.plan.drops.is_empty() {
             return;
         }
         assert!(self.state.running.len() > 1, "a job alone always finds its pages");

@@ -94,14 +94,14 @@ fn check_sampling(sampling: &Sampling) -> Result<(), RequestError> {
 
 fn range(
     name: &'static str,
-    given: impl ToString,
+    given: impl std::fmt::Display,
     is_inside: bool,
     expected: &'static str,
 ) -> Result<(), RequestError> {
     if is_inside {
         Ok(())
     } else {
-        Err(RequestError::OutOfRange { name, given: given.to_string(), expected })
+        Err(RequestError::OutOfRange { name, given: format!("{given}"), expected })
     }
 }
 

@@ -1,0 +1,174 @@
+//! A model without weights: its logits are a hash of every (composed position, row) it is shown,
+//! so that a wrong page, offset, mask, order or root changes the text at once.
+//!
+//! Two layers, as in a decoder: a layer's KV of a row is a hash of what the row saw in the layers
+//! below, and all rows of a batch are written before any of them looks.
+
+use kernels::{PageId, Run};
+use models::{Batch, Model, ModelShape};
+use std::sync::{Arc, Mutex};
+
+pub(crate) const LAYERS: usize = 2;
+
+/// KV of one token: the position it was encoded at, and what it saw, layer by layer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KvRow {
+    pub(crate) position: i64,
+    pub(crate) seen: [u64; LAYERS],
+}
+
+/// The pool's memory, outside the model, so that a test can spoil it between steps.
+#[derive(Clone, Default)]
+pub(crate) struct Memory(Arc<Mutex<Vec<Vec<Option<KvRow>>>>>);
+
+impl Memory {
+    /// Makes the content of pages that nobody owns unreadable.
+    pub(crate) fn spoil(&self, pages: &[PageId]) {
+        let mut memory = self.0.lock().unwrap();
+        for page in pages {
+            memory[page.0 as usize].fill(None);
+        }
+    }
+}
+
+pub(crate) struct HashModel {
+    shape: ModelShape,
+    memory: Memory,
+    /// Panics at this forward, to test what becomes of the engine.
+    pub(crate) forwards_left: Option<usize>,
+}
+
+impl HashModel {
+    pub(crate) fn new(shape: ModelShape) -> (Self, Memory) {
+        let memory = Memory::default();
+        *memory.0.lock().unwrap() = vec![vec![None; shape.page_rows]; shape.pages];
+        (Self { shape, memory: memory.clone(), forwards_left: None }, memory)
+    }
+
+    /// What a query at `position` sees in `layer`.
+    fn look(&self, rows: &[Vec<Option<KvRow>>], runs: &[Run<'_>], layer: usize, at: u32) -> u64 {
+        let page_rows = self.shape.page_rows;
+        let mut sum = 0_u64;
+        for run in runs {
+            for r in (0..run.rows).take_while(|r| run.start + r <= at) {
+                let page = run.pages[r as usize / page_rows];
+                let row = rows[page.0 as usize][r as usize % page_rows];
+                let row = row.unwrap_or_else(|| panic!("row {r} of {page:?} was never written"));
+                let composed = row.position + i64::from(run.shift);
+                sum = sum.wrapping_add(shown(run.start + r, composed, row.seen[layer]));
+            }
+        }
+        sum
+    }
+}
+
+impl Model for HashModel {
+    fn shape(&self) -> &ModelShape {
+        &self.shape
+    }
+
+    fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
+        if let Some(left) = &mut self.forwards_left {
+            *left = left.checked_sub(1).expect("the model breaks down");
+        }
+        check_batch(batch, &self.shape);
+        let memory = self.memory.clone();
+        let mut rows = memory.0.lock().unwrap();
+        let mut state: Vec<u64> = batch.tokens.iter().map(|&token| begin(token)).collect();
+        for layer in 0..LAYERS {
+            for ((write, &position), &seen) in batch.writes.iter().zip(batch.positions).zip(&state)
+            {
+                let row = &mut rows[write.page.0 as usize][write.row as usize];
+                let row =
+                    if layer == 0 { row.insert(KvRow::default()) } else { row.as_mut().unwrap() };
+                row.position = i64::from(position);
+                row.seen[layer] = seen;
+            }
+            for span in batch.spans {
+                for i in span.rows.clone() {
+                    let position = batch.positions[i];
+                    let sum = self.look(&rows, span.runs, layer, position);
+                    state[i] = next(state[i], position, sum);
+                }
+            }
+        }
+        logits.clear();
+        for &row in batch.logits_rows {
+            logits.extend(logits_of(state[row], self.shape.vocab));
+        }
+    }
+
+    fn copy_rows(&mut self, _: PageId, _: PageId, _: usize) {
+        unreachable!("nothing is copied yet");
+    }
+
+    fn digest(&self, pages: &[PageId], rows: usize) -> [u8; 32] {
+        let memory = self.memory.0.lock().unwrap();
+        let all = pages.iter().flat_map(|page| &memory[page.0 as usize]);
+        digest_of(all.take(rows).map(|row| row.expect("a digested row was written")))
+    }
+}
+
+/// What the seam promises of every batch.
+fn check_batch(batch: &Batch<'_>, shape: &ModelShape) {
+    let rows = batch.tokens.len();
+    assert!(0 < rows && rows <= shape.batch_rows_max, "{rows} rows");
+    assert!(batch.logits_rows.len() <= shape.logits_rows_max, "{:?}", batch.logits_rows);
+    assert!(batch.logits_rows.is_sorted_by(|a, b| a < b), "{:?}", batch.logits_rows);
+    assert_eq!((batch.positions.len(), batch.writes.len()), (rows, rows));
+    let spans: Vec<usize> = batch.spans.iter().flat_map(|span| span.rows.clone()).collect();
+    assert_eq!(spans, (0..rows).collect::<Vec<_>>(), "spans cover all rows in order");
+    let mut writes: Vec<_> = batch.writes.iter().map(|at| (at.page, at.row)).collect();
+    writes.sort_unstable();
+    writes.dedup();
+    assert_eq!(writes.len(), rows, "a row is written once");
+    for &position in batch.positions {
+        assert!((position as usize) < shape.context_max, "position {position}");
+    }
+}
+
+/// A token before the first layer.
+pub(crate) fn begin(token: u32) -> u64 {
+    mix(u64::from(token).wrapping_add(0x51))
+}
+
+/// A key as a query sees it: by the table, and by its own rotation and the run's shift.
+pub(crate) fn shown(start: u32, composed: i64, seen: u64) -> u64 {
+    mix(mix(u64::from(start) ^ seen).wrapping_add(composed as u64))
+}
+
+/// A row after a layer in which it saw `sum`.
+pub(crate) fn next(state: u64, position: u32, sum: u64) -> u64 {
+    mix(mix(state ^ sum).wrapping_add(u64::from(position)))
+}
+
+/// One likely token, and some variety.
+pub(crate) fn logits_of(state: u64, vocab: usize) -> Vec<f32> {
+    let noise = |token: usize| (mix(state ^ mix(token as u64)) % 1024) as f32 / 512.0;
+    let mut logits: Vec<f32> = (0..vocab).map(noise).collect();
+    logits[(state % vocab as u64) as usize] += 3.0;
+    logits
+}
+
+pub(crate) fn digest_of(rows: impl Iterator<Item = KvRow>) -> [u8; 32] {
+    let mut hash = [1, 2, 3, 4].map(mix);
+    for row in rows {
+        for (lane, h) in hash.iter_mut().enumerate() {
+            *h = mix(*h ^ mix(row.position as u64 ^ lane as u64));
+            *h = row.seen.iter().fold(*h, |h, &seen| mix(h ^ seen));
+        }
+    }
+    let mut digest = [0; 32];
+    for (bytes, h) in digest.chunks_exact_mut(8).zip(hash) {
+        bytes.copy_from_slice(&h.to_le_bytes());
+    }
+    digest
+}
+
+/// The finalizer of splitmix64 (Steele, Lea and Flood 2014).
+pub(crate) fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}

@@ -1,0 +1,358 @@
+//! One simulated life of an engine.
+
+use crate::{
+    hash_model::{LAYERS, mix},
+    oracle::{self, Answer},
+    world::{GREEDY, Heard, World},
+};
+use engine::{
+    Composition, Config, Event, FinishReason, FragmentId, FragmentInfo, FragmentSpec, JoinPolicy,
+    Request, RequestError, Sampling, SequenceId, Stats,
+};
+use models::{ModelShape, TokenId};
+use std::sync::{Arc, mpsc::Receiver};
+
+/// A counter-based generator.
+pub(super) struct Chance {
+    seed: u64,
+    drawn: u64,
+}
+
+impl Chance {
+    fn below(&mut self, n: usize) -> usize {
+        self.drawn += 1;
+        (mix(self.seed.wrapping_mul(0x1_0001).wrapping_add(self.drawn)) % n as u64) as usize
+    }
+
+    fn within(&mut self, from: usize, to: usize) -> usize {
+        from + self.below(to - from + 1)
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
+    }
+
+    fn tokens(&mut self, from: usize, to: usize, vocab: usize) -> Arc<[TokenId]> {
+        (0..self.within(from, to)).map(|_| self.below(vocab) as TokenId).collect()
+    }
+}
+
+/// What the runs went through; a simulator that never evicts tests nothing.
+#[derive(Debug, Default)]
+pub(super) struct Pressure {
+    stats: Stats,
+    answers: usize,
+    cancelled: usize,
+    refused: usize,
+    digests: usize,
+}
+
+impl Pressure {
+    pub(super) fn add(&mut self, other: Self) {
+        self.stats.steps += other.stats.steps;
+        self.stats.evictions += other.stats.evictions;
+        self.stats.preemptions += other.stats.preemptions;
+        self.stats.tokens_reused += other.stats.tokens_reused;
+        self.stats.tokens_prefix_reused += other.stats.tokens_prefix_reused;
+        self.stats.tokens_generated += other.stats.tokens_generated;
+        self.stats.generations_ended += other.stats.generations_ended;
+        self.answers += other.answers;
+        self.cancelled += other.cancelled;
+        self.refused += other.refused;
+        self.digests += other.digests;
+    }
+
+    pub(super) fn check(&self) {
+        let Stats { evictions, preemptions, tokens_reused, tokens_prefix_reused, .. } = self.stats;
+        assert!(evictions > 1_000 && preemptions > 500, "no pressure: {self:?}");
+        assert!(tokens_reused > 10_000 && tokens_prefix_reused > 10_000, "no reuse: {self:?}");
+        assert!(self.answers > 10_000 && self.cancelled > 500, "no answers: {self:?}");
+        assert!(self.refused > 500 && self.digests > 500, "no refusals or digests: {self:?}");
+    }
+}
+
+/// A generation under way.
+struct Live {
+    id: SequenceId,
+    request: Request,
+    heard: Heard,
+    patience: usize,
+    cancelled: bool,
+}
+
+type Asked<T> = Receiver<Result<T, RequestError>>;
+
+pub(super) struct Sim {
+    world: World,
+    chance: Chance,
+    tenants: Vec<Arc<str>>,
+    roots: Vec<Arc<[TokenId]>>,
+    texts: Vec<Arc<[TokenId]>>,
+    live: Vec<Live>,
+    puts: Vec<(FragmentSpec, Asked<FragmentInfo>)>,
+    inspections: Vec<Asked<FragmentInfo>>,
+    drops: Vec<Asked<()>>,
+    known: Vec<(Arc<str>, FragmentId)>,
+    pressure: Pressure,
+}
+
+impl Sim {
+    /// One life: random calls and steps, then all work to its end.
+    pub(super) fn run(seed: u64) -> Pressure {
+        let mut sim = Self::new(seed);
+        for _ in 0..80 {
+            sim.act();
+            sim.settle();
+        }
+        sim.world.finish();
+        sim.settle();
+        sim.end()
+    }
+
+    fn new(seed: u64) -> Self {
+        let mut chance = Chance { seed, drawn: 0 };
+        let vocab = chance.within(4, 30);
+        let shape = ModelShape {
+            vocab,
+            context_max: chance.within(20, 70),
+            layers: LAYERS,
+            page_rows: chance.within(1, 8),
+            pages: *chance.pick(&[4, 8, 12, 16, 20, 24, 32, 64]),
+            page_bytes: 1,
+            batch_rows_max: chance.within(1, 40),
+            logits_rows_max: chance.within(1, 8),
+            fingerprint: [seed as u8; 32],
+        };
+        let config = Config {
+            waiting_max: chance.within(1, 16),
+            running_max: chance.within(1, 8),
+            prefill_rows_per_step: chance.within(1, 20),
+            fragments_max: chance.within(1, 16),
+        };
+        let roots = (0..3).map(|_| chance.tokens(1, 6, vocab)).collect();
+        let texts = (0..8).map(|_| chance.tokens(1, 12, vocab)).collect();
+        Self {
+            world: World::new(shape, config),
+            tenants: vec!["a".into(), "b".into()],
+            roots,
+            texts,
+            chance,
+            live: Vec::new(),
+            puts: Vec::new(),
+            inspections: Vec::new(),
+            drops: Vec::new(),
+            known: Vec::new(),
+            pressure: Pressure::default(),
+        }
+    }
+
+    /// One random call, then a few steps.
+    fn act(&mut self) {
+        match self.chance.below(10) {
+            0..=4 => self.submit(),
+            5 | 6 => self.put(),
+            7 => self.cancel(),
+            8 => self.drop_fragment(),
+            _ => self.inspect(),
+        }
+        for _ in 0..self.chance.below(10) {
+            self.world.step();
+        }
+    }
+
+    fn submit(&mut self) {
+        let request = self.request();
+        let patience = if self.chance.one_in(10) { self.chance.within(1, 4) } else { usize::MAX };
+        match self.world.submit(request.clone(), patience) {
+            Ok((id, heard)) => {
+                self.live.push(Live { id, request, heard, patience, cancelled: false });
+            }
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    /// Only what the sizes of this life explain may be refused.
+    fn refuse(&mut self, error: &RequestError) {
+        self.pressure.refused += 1;
+        let explained = matches!(
+            error,
+            RequestError::ContextTooLong { .. }
+                | RequestError::MemoryTooSmall { .. }
+                | RequestError::QueueFull { .. }
+                | RequestError::OutOfRange { name: "pin", .. }
+        );
+        assert!(explained, "refused: {error}");
+    }
+
+    fn request(&mut self) -> Request {
+        let chance = &mut self.chance;
+        let vocab = self.world.shape.vocab;
+        let placements = (0..chance.below(5)).map(|_| chance.pick(&self.texts).clone()).collect();
+        let echo = chance.one_in(4);
+        let with_stops = chance.one_in(4);
+        Request {
+            tenant: chance.pick(&self.tenants).clone(),
+            composition: Composition {
+                root: chance.pick(&self.roots).clone(),
+                placements,
+                tail: chance.tokens(1, 9, vocab).to_vec(),
+            },
+            policy: *chance.pick(&[JoinPolicy::Recompute, JoinPolicy::Reuse]),
+            sampling: if chance.one_in(2) { GREEDY } else { sampling(chance) },
+            stop_tokens: if with_stops { vec![chance.below(vocab) as u32] } else { Vec::new() },
+            stop_strings: Vec::new(),
+            max_tokens: *chance.pick(&[0, 1, 2, 5, 12, 25, 60]),
+            logprobs: (echo || chance.one_in(4)).then(|| chance.below(4)),
+            echo,
+        }
+    }
+
+    fn put(&mut self) {
+        let chance = &mut self.chance;
+        let spec = FragmentSpec {
+            tenant: chance.pick(&self.tenants).clone(),
+            root: chance.pick(&self.roots).clone(),
+            tokens: chance.pick(&self.texts).clone(),
+            pin: chance.one_in(6),
+        };
+        match self.world.engine.begin_put(spec.clone()) {
+            Ok(answer) => self.puts.push((spec, answer)),
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    fn cancel(&mut self) {
+        if !self.live.is_empty() {
+            let i = self.chance.below(self.live.len());
+            self.live[i].cancelled = true;
+            self.world.engine.cancel(self.live[i].id);
+        }
+    }
+
+    fn drop_fragment(&mut self) {
+        if !self.known.is_empty() {
+            let (tenant, id) = self.chance.pick(&self.known).clone();
+            self.drops.push(self.world.engine.begin_drop(&tenant, id).unwrap());
+        }
+    }
+
+    fn inspect(&mut self) {
+        if !self.known.is_empty() {
+            let (tenant, id) = self.chance.pick(&self.known).clone();
+            self.inspections.push(self.world.engine.begin_inspect(&tenant, id, true).unwrap());
+        }
+    }
+
+    /// Checks everything that was answered since.
+    fn settle(&mut self) {
+        let puts = std::mem::take(&mut self.puts);
+        for (spec, asked) in puts {
+            match asked.try_recv() {
+                Err(_) => self.puts.push((spec, asked)),
+                Ok(Err(error)) => self.refuse(&error),
+                Ok(Ok(info)) => {
+                    assert_eq!((&info.root, &info.tokens), (&spec.root, &spec.tokens));
+                    assert!(info.pinned || !spec.pin, "a pin that does not pin");
+                    self.known.push((spec.tenant.clone(), info.id));
+                }
+            }
+        }
+        let pressure = &mut self.pressure;
+        self.inspections.retain(|asked| match asked.try_recv() {
+            Err(_) => true,
+            Ok(Err(error)) => {
+                assert!(matches!(error, RequestError::UnknownFragment(_)), "{error}");
+                false
+            }
+            Ok(Ok(info)) => {
+                assert_eq!(info.digest.is_some(), info.cached);
+                let expected = oracle::digest(&info.root, &info.tokens);
+                assert!(info.digest.is_none_or(|d| d == expected), "KV of {} changed", info.id);
+                pressure.digests += usize::from(info.cached);
+                false
+            }
+        });
+        self.drops.retain(|asked| match asked.try_recv() {
+            Err(_) => true,
+            Ok(Err(RequestError::UnknownFragment(_) | RequestError::InUse(..)) | Ok(())) => false,
+            Ok(Err(error)) => panic!("dropping: {error}"),
+        });
+        let shape = &self.world.shape;
+        self.live.retain(|live| !live.is_over(shape, pressure));
+    }
+
+    /// Nothing may be left over.
+    fn end(mut self) -> Pressure {
+        assert!(self.live.is_empty(), "{} generations were lost", self.live.len());
+        assert!(self.puts.is_empty() && self.inspections.is_empty() && self.drops.is_empty());
+        let stats = self.world.core.stats();
+        assert_eq!((stats.waiting, stats.running, stats.pages_sequences), (0, 0, 0), "{stats:?}");
+        self.world.core.check_integrity();
+        self.pressure.stats = stats;
+        self.pressure
+    }
+}
+
+impl Live {
+    /// Checks what was heard, when it was all.
+    fn is_over(&self, shape: &ModelShape, pressure: &mut Pressure) -> bool {
+        let events = self.heard.lock().unwrap();
+        let is_gone = events.len() >= self.patience;
+        let Some(last) = events.last() else { return false };
+        match last {
+            Event::Failed(RequestError::MemoryTooSmall { .. }) => {
+                assert_eq!(events.len(), 1, "refused after it began");
+                pressure.refused += 1;
+                true
+            }
+            Event::Failed(error) => panic!("failed: {error}"),
+            Event::Finished { summary, .. } => {
+                let heard = Answer::heard(&events).unwrap();
+                let expected = oracle::answer(&self.request, shape);
+                if heard.finish_reason == FinishReason::Cancelled {
+                    assert!(self.cancelled || is_gone, "cancelled by nobody");
+                    assert!(heard.begins(&expected), "{heard:?}\nis no part of {expected:?}");
+                    pressure.cancelled += 1;
+                } else {
+                    assert_eq!(heard, expected, "of {:?}", self.request);
+                    pressure.answers += 1;
+                }
+                self.check_counts(summary, heard.tokens.len());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn check_counts(&self, summary: &engine::Summary, output: usize) {
+        let composition = &self.request.composition;
+        let counts = summary.counts;
+        let placed: usize = composition.placements.iter().map(|tokens| tokens.len()).sum();
+        assert_eq!(counts.output, output);
+        assert_eq!((counts.root, counts.tail), (composition.root.len(), composition.tail.len()));
+        let cancelled_waiting = summary.finish_reason == FinishReason::Cancelled;
+        let accounted = counts.reused + counts.encoded + counts.recomputed;
+        assert!(accounted == placed || (cancelled_waiting && accounted == 0), "{counts:?}");
+        assert!(counts.prefix_reused < counts.root + counts.tail, "{counts:?}");
+        let exact =
+            self.request.policy == JoinPolicy::Recompute || composition.placements.len() < 2;
+        assert_eq!(summary.exact, exact);
+    }
+}
+
+fn sampling(chance: &mut Chance) -> Sampling {
+    Sampling {
+        temperature: *chance.pick(&[0.5, 1.0, 2.0]),
+        top_p: *chance.pick(&[0.5, 0.9, 1.0]),
+        top_k: *chance.pick(&[0, 3]),
+        min_p: *chance.pick(&[0.0, 0.1]),
+        repetition_penalty: *chance.pick(&[1.0, 1.3]),
+        presence_penalty: *chance.pick(&[0.0, 0.5]),
+        frequency_penalty: *chance.pick(&[0.0, 0.3]),
+        seed: chance.below(1 << 20) as u64,
+    }
+}
