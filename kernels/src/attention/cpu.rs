@@ -1,16 +1,13 @@
 //! Runs a plan: each task attends one tile of queries, over one split or over all it sees.
 
-#![expect(clippy::inline_always, reason = "inlined code gets the caller's instruction set")]
-
-use super::page::{Lane16, Panels, Weights, score, soften, weigh};
+use super::page::{Lane16, Page, Panels, State, Widen};
 use super::plan::{Part, Plan, Tile, seen, seen_by_any, split_rows, splits_of};
 use super::{AttentionScratch, AttentionShape, Queries};
 use crate::cpu::Disjoint;
 use crate::kv::Element;
 use crate::merge::merge_into;
-use crate::simd::lanes::{LANES, Lanes, OnLanes, on_lanes};
+use crate::simd::lanes::{LANES, on_lanes, sum};
 use crate::{Cpu, KvDtype, KvPool, PageId, Run};
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -59,11 +56,11 @@ pub(super) fn attention(
             // From the last to the first: late rows see the most.
             let Some(task) = plan.tasks.len().checked_sub(taken + 1) else { break };
             let task = &plan.tasks[task];
-            let job = Job { problem, tile: &plan.tiles[task.tile], sinks: &sinks };
+            let job = Job { cpu, problem, tile: &plan.tiles[task.tile], sinks: &sinks };
             match problem.kv.layout().dtype {
-                KvDtype::F32 => on_lanes(cpu, job.with::<f32>(task.part, worker)),
-                KvDtype::F16 => on_lanes(cpu, job.with::<half::f16>(task.part, worker)),
-                KvDtype::Bf16 => on_lanes(cpu, job.with::<half::bf16>(task.part, worker)),
+                KvDtype::F32 => worker.attend::<f32>(&job, task.part),
+                KvDtype::F16 => worker.attend::<half::f16>(&job, task.part),
+                KvDtype::Bf16 => worker.attend::<half::bf16>(&job, task.part),
             }
         }
     });
@@ -132,16 +129,13 @@ struct Sinks<'a> {
 /// One tile of one call.
 #[derive(Clone, Copy)]
 struct Job<'a> {
+    cpu: &'a Cpu,
     problem: &'a Problem<'a>,
     tile: &'a Tile,
     sinks: &'a Sinks<'a>,
 }
 
 impl<'a> Job<'a> {
-    fn with<E>(self, part: Option<Part>, worker: &'a mut Worker) -> Attend<'a, E> {
-        Attend { job: self, part, worker, element: PhantomData }
-    }
-
     fn runs(&self) -> &'a [Run<'a>] {
         self.problem.queries.spans[self.tile.span].runs
     }
@@ -162,15 +156,15 @@ pub(super) struct Worker {
     q: Vec<f32>,
     /// The shift `q` is rotated for.
     rotated: Option<i32>,
-    /// Rows that each row of the tile sees of the run at hand.
+    /// Rows of the page at hand that each row of the tile sees.
     seen: Vec<Range<usize>>,
     /// K and V of the page at hand in f32: `[head_dim, nv]` and `[page_rows, dv]`.
     k: Vec<Lane16>,
     v: Vec<Lane16>,
     /// `[queries, nv]`.
     scores: Vec<Lane16>,
-    /// `[queries]`.
-    decay: Vec<f32>,
+    /// `[queries]` floats, up to whole vectors.
+    decay: Vec<Lane16>,
     /// State of the split at hand: `[queries]`, the sums by lane, and `[queries, dv]`.
     max: Vec<f32>,
     sums: Vec<Lane16>,
@@ -181,42 +175,29 @@ pub(super) struct Worker {
     whole: Vec<f32>,
 }
 
-/// A task on the way to its instruction set.
-struct Attend<'a, E> {
-    job: Job<'a>,
-    part: Option<Part>,
-    worker: &'a mut Worker,
-    element: PhantomData<E>,
-}
-
-impl<E: Element> OnLanes for Attend<'_, E> {
-    #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
-        let Self { job, part, worker, .. } = self;
-        worker.begin(&job);
+impl Worker {
+    /// Does a task: one split, whose states wait to be merged, or all of them.
+    fn attend<E: Element>(&mut self, job: &Job<'_>, part: Option<Part>) {
+        self.begin(job);
         let split_rows = split_rows(job.problem.kv.layout().page_rows);
+        let rows_of = |split: usize| split * split_rows..(split + 1) * split_rows;
         if let Some(part) = part {
-            let run = &job.runs()[part.run];
-            let rows = part.split * split_rows..(part.split + 1) * split_rows;
-            worker.attend_split::<L, E>(l, &job, run, &rows);
-            worker.leave_state(l, &job, part.state);
+            self.attend_split::<E>(job, &job.runs()[part.run], &rows_of(part.split));
+            self.leave_states(job, part.state);
             return;
         }
         for run in job.runs() {
             for split in splits_of(run, job.positions(), job.problem.shape.window, split_rows) {
-                let rows = split * split_rows..(split + 1) * split_rows;
-                worker.attend_split::<L, E>(l, &job, run, &rows);
-                worker.merge_split(l, &job);
+                self.attend_split::<E>(job, run, &rows_of(split));
+                self.merge_split(job);
             }
         }
         let dims = job.problem.shape.head_dim;
         let padded = dims.next_multiple_of(LANES);
-        let states = worker.whole.chunks_exact(padded).map(|o| &o[..dims]).zip(&worker.whole_sum);
+        let states = self.whole.chunks_exact(padded).map(|o| &o[..dims]).zip(&self.whole_sum);
         write_tile(job.problem, job.tile, &job.sinks.out, states.take(job.tile.queries));
     }
-}
 
-impl Worker {
     /// Makes room for a tile and forgets the one before.
     fn begin(&mut self, job: &Job<'_>) {
         let (queries, dims) = (job.tile.queries, job.problem.shape.head_dim);
@@ -227,7 +208,7 @@ impl Worker {
         grow(&mut self.k, dims * nv);
         grow(&mut self.v, rows * dv);
         grow(&mut self.scores, queries * nv);
-        grow(&mut self.decay, queries);
+        grow(&mut self.decay, queries.div_ceil(LANES));
         grow(&mut self.max, queries);
         grow(&mut self.sums, queries);
         grow(&mut self.weighted, queries * dv);
@@ -257,15 +238,8 @@ impl Worker {
         }
     }
 
-    /// Makes the state of the tile over `rows` of `run`.
-    #[inline(always)]
-    fn attend_split<L: Lanes, E: Element>(
-        &mut self,
-        l: L,
-        job: &Job<'_>,
-        run: &Run<'_>,
-        rows: &Range<usize>,
-    ) {
+    /// Makes the states of the tile over `rows` of `run`.
+    fn attend_split<E: Element>(&mut self, job: &Job<'_>, run: &Run<'_>, rows: &Range<usize>) {
         let queries = job.tile.queries;
         let dv = job.problem.shape.head_dim.div_ceil(LANES);
         let page_rows = job.problem.kv.layout().page_rows;
@@ -276,137 +250,97 @@ impl Worker {
         self.rotate(job, run.shift);
         let union = seen_by_any(run, job.positions(), window);
         let union = union.start.max(rows.start)..union.end.min(rows.end);
-        self.seen.clear();
-        self.seen.extend(job.positions().iter().map(|&position| {
-            let seen = seen(run, position, window);
-            seen.start.max(union.start)..seen.end.min(union.end)
-        }));
         for page in union.start / page_rows..union.end.div_ceil(page_rows) {
-            self.attend_page::<L, E>(l, job, run.pages[page], page * page_rows);
+            let first = page * page_rows;
+            let in_page = |row: usize| row.saturating_sub(first).min(page_rows);
+            self.seen.clear();
+            self.seen.extend(job.positions().iter().map(|&position| {
+                let seen = seen(run, position, window);
+                in_page(seen.start)..in_page(seen.end)
+            }));
+            let read = in_page(union.start)..in_page(union.end);
+            self.attend_page::<E>(job, run.pages[page], &read);
         }
     }
 
-    /// Adds the rows of one page, the first of which is row `first` of the run.
-    #[inline(always)]
-    fn attend_page<L: Lanes, E: Element>(
-        &mut self,
-        l: L,
-        job: &Job<'_>,
-        page: PageId,
-        first: usize,
-    ) {
+    /// Adds the rows of one page, of which `read` are seen by some query.
+    fn attend_page<E: Element>(&mut self, job: &Job<'_>, page: PageId, read: &Range<usize>) {
         let (kv, layer, head) = (job.problem.kv, job.problem.queries.layer, job.tile.kv_head);
         let (rows, dims) = (kv.layout().page_rows, kv.layout().head_dim);
         let (k, v) = (kv.k::<E>(page, layer, head), kv.v::<E>(page, layer, head));
         let (nv, dv) = (rows.div_ceil(LANES), dims.div_ceil(LANES));
         let whole_vectors = rows.is_multiple_of(LANES) && dims.is_multiple_of(LANES);
         if whole_vectors && job.tile.queries <= QUERIES_DIRECT {
-            let panels = Panels { k: k.as_chunks().0, v: v.as_chunks().0, nv, dv };
-            self.attend_panels(l, job, panels, first);
+            self.attend_panels(job, Panels { k: k.as_chunks().0, v: v.as_chunks().0, nv, dv });
             return;
         }
         // Worth a copy in f32: many queries read it, or vectors do not lie side by side.
-        let read = self.seen_of_page(first, rows);
         let (mut k_wide, mut v_wide) = (std::mem::take(&mut self.k), std::mem::take(&mut self.v));
+        let v = &v[read.start * dims..read.end * dims];
+        let v_to = &mut v_wide[read.start * dv..read.end * dv];
         if whole_vectors {
-            widen_vectors(l, k.as_chunks().0, &mut k_wide);
-            let v = &v[read.start * dims..read.end * dims];
-            widen_vectors(l, v.as_chunks().0, &mut v_wide[read.start * dv..]);
+            on_lanes(job.cpu, Widen { from: k.as_chunks().0, to: &mut k_wide });
+            on_lanes(job.cpu, Widen { from: v.as_chunks().0, to: v_to });
         } else {
             widen_rows(k, rows, &mut k_wide[..dims * nv]);
-            let v = &v[read.start * dims..read.end * dims];
-            widen_rows(v, dims, &mut v_wide[read.start * dv..read.end * dv]);
+            widen_rows(v, dims, v_to);
         }
-        let panels = Panels { k: &k_wide[..dims * nv], v: &v_wide[..rows * dv], nv, dv };
-        self.attend_panels(l, job, panels, first);
+        self.attend_panels(
+            job,
+            Panels { k: &k_wide[..dims * nv], v: &v_wide[..rows * dv], nv, dv },
+        );
         (self.k, self.v) = (k_wide, v_wide);
     }
 
-    /// Rows of the page from row `first` of the run on that some query sees.
-    fn seen_of_page(&self, first: usize, rows: usize) -> Range<usize> {
-        let each = self.seen.iter().map(|seen| in_page(seen, first, rows));
-        let each = each.filter(|seen| !seen.is_empty());
-        each.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0)
-    }
-
-    #[inline(always)]
-    fn attend_panels<L: Lanes, E: Element>(
-        &mut self,
-        l: L,
-        job: &Job<'_>,
-        panels: Panels<'_, E>,
-        first: usize,
-    ) {
+    fn attend_panels<E: Element>(&mut self, job: &Job<'_>, panels: Panels<'_, E>) {
         let AttentionShape { head_dim, softcap, .. } = *job.problem.shape;
-        let page_rows = job.problem.kv.layout().page_rows;
-        let (group, Panels { nv, dv, .. }) = (job.group(), panels);
-        let queries = job.tile.queries;
-        score(l, panels, &self.q[..queries * head_dim], head_dim, &mut self.scores);
-        let mut row = 0;
-        while row < self.seen.len() {
-            let seen = in_page(&self.seen[row], first, page_rows);
-            let alike =
-                self.seen[row..].iter().take_while(|s| in_page(s, first, page_rows) == seen);
-            let block = row * group..(row + alike.count()) * group;
-            row = block.end / group;
-            if seen.is_empty() {
-                continue;
-            }
-            for q in block.clone() {
-                let scores = &mut self.scores[q * nv..(q + 1) * nv];
-                let state = (&mut self.max[q], &mut self.sums[q]);
-                self.decay[q] = soften(l, scores, &seen, softcap, state);
-            }
-            let by = Weights {
-                weights: &self.scores[block.start * nv..block.end * nv],
-                decay: &self.decay[block.clone()],
-                seen,
-            };
-            weigh(l, panels, &by, &mut self.weighted[block.start * dv..block.end * dv]);
-        }
+        let (queries, Panels { nv, dv, .. }) = (job.tile.queries, panels);
+        let state = State {
+            max: &mut self.max[..queries],
+            sums: &mut self.sums[..queries],
+            weighted: &mut self.weighted[..queries * dv],
+            scores: &mut self.scores[..queries * nv],
+            decay: &mut self.decay[..queries.div_ceil(LANES)],
+        };
+        let page = Page {
+            panels,
+            q: &self.q[..queries * head_dim],
+            dims: head_dim,
+            seen: &self.seen,
+            group: job.group(),
+            softcap,
+            state,
+        };
+        on_lanes(job.cpu, page);
     }
 
-    /// Merges the state of the split at hand to those before it.
-    #[inline(always)]
-    fn merge_split<L: Lanes>(&mut self, l: L, job: &Job<'_>) {
+    /// Merges the states of the split at hand to those before it.
+    fn merge_split(&mut self, job: &Job<'_>) {
         let dv = job.problem.shape.head_dim.div_ceil(LANES);
         let whole = self.whole.chunks_exact_mut(dv * LANES);
         let split = self.weighted.chunks_exact(dv);
         for (q, (whole, split)) in whole.zip(split).enumerate().take(job.tile.queries) {
-            let sum = l.sum(l.load(&self.sums[q]));
             let state = (&mut self.whole_max[q], &mut self.whole_sum[q], whole);
-            merge_into(state, (self.max[q], sum, split.as_flattened()));
+            merge_into(state, (self.max[q], sum(&self.sums[q]), split.as_flattened()));
         }
     }
 
-    /// Leaves the state of the split at hand to be merged, as the tile's states from `first` on.
-    #[inline(always)]
-    fn leave_state<L: Lanes>(&self, l: L, job: &Job<'_>, first: usize) {
+    /// Leaves the states of the split at hand to be merged, from number `first` on.
+    fn leave_states(&self, job: &Job<'_>, first: usize) {
         let dims = job.problem.shape.head_dim;
         let (sinks, states) = (job.sinks, first..first + job.tile.queries);
         // SAFETY: the states of a split are written by its one task.
-        let (max, sum, weighted) = unsafe {
+        let (max_to, sum_to, weighted_to) = unsafe {
             let range = states.start * dims..states.end * dims;
             (sinks.max.range(states.clone()), sinks.sum.range(states), sinks.weighted.range(range))
         };
-        max.copy_from_slice(&self.max[..job.tile.queries]);
-        sum.iter_mut().zip(&self.sums).for_each(|(to, sums)| *to = l.sum(l.load(sums)));
+        max_to.copy_from_slice(&self.max[..job.tile.queries]);
+        sum_to.iter_mut().zip(&self.sums).for_each(|(to, sums)| *to = sum(sums));
         let split = self.weighted.chunks_exact(dims.div_ceil(LANES));
-        for (to, from) in weighted.chunks_exact_mut(dims).zip(split) {
+        for (to, from) in weighted_to.chunks_exact_mut(dims).zip(split) {
             to.copy_from_slice(&from.as_flattened()[..dims]);
         }
     }
-}
-
-/// Rows of the run in the page whose first is `first`, counted from there.
-fn in_page(seen: &Range<usize>, first: usize, rows: usize) -> Range<usize> {
-    let row = |r: usize| r.saturating_sub(first).min(rows);
-    row(seen.start)..row(seen.end)
-}
-
-#[inline(always)]
-fn widen_vectors<L: Lanes, E: Element>(l: L, from: &[[E; LANES]], to: &mut [Lane16]) {
-    from.iter().zip(to).for_each(|(from, to)| l.store(E::load(l, from), to));
 }
 
 /// Rows of `length` elements to rows of whole vectors.

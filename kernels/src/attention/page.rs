@@ -1,12 +1,13 @@
-//! Attention of some queries over one page: scores, online softmax, weighted values.
+//! Attention of some queries over one page: scores, online softmax (Milakov & Gimelshein 2018,
+//! arXiv:1805.02867), weighted values.
 //!
-//! All functions are compiled into their caller, once per instruction set. Vectors lie in arrays
-//! of 16; `nv` vectors hold the rows of a page, `dv` the dims of a head.
+//! Compiled once per instruction set and number format. Vectors lie in arrays of 16; `nv` vectors
+//! hold the rows of a page, `dv` the dims of a head.
 
 #![expect(clippy::inline_always, reason = "inlined code gets the caller's instruction set")]
 
 use crate::kv::Element;
-use crate::simd::lanes::{LANES, Lanes};
+use crate::simd::lanes::{LANES, Lanes, OnLanes};
 use std::ops::Range;
 
 /// Sixteen floats.
@@ -23,9 +24,90 @@ pub(super) struct Panels<'a, E> {
     pub(super) dv: usize,
 }
 
+/// What a split has seen so far, and room for the page at hand. Shapes in vectors.
+pub(super) struct State<'a> {
+    /// Largest score: `[queries]`, floats.
+    pub(super) max: &'a mut [f32],
+    /// Sums of `exp(score - max)`, by lane: `[queries]`.
+    pub(super) sums: &'a mut [Lane16],
+    /// Sums of `exp(score - max) V`: `[queries, dv]`.
+    pub(super) weighted: &'a mut [Lane16],
+    /// `[queries, nv]`.
+    pub(super) scores: &'a mut [Lane16],
+    /// What earlier sums are multiplied by: `[queries]` floats, up to whole vectors.
+    pub(super) decay: &'a mut [Lane16],
+}
+
+/// One page to be added to the state of some queries.
+pub(super) struct Page<'a, E> {
+    pub(super) panels: Panels<'a, E>,
+    /// Rotated and scaled, `[queries, dims]`.
+    pub(super) q: &'a [f32],
+    pub(super) dims: usize,
+    /// Rows of the page that queries see: one range for each `group` of them.
+    pub(super) seen: &'a [Range<usize>],
+    pub(super) group: usize,
+    pub(super) softcap: Option<f32>,
+    pub(super) state: State<'a>,
+}
+
+impl<E: Element> OnLanes for Page<'_, E> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let Self { panels, q, dims, seen, group, softcap, state } = self;
+        let Panels { nv, dv, .. } = panels;
+        score(l, panels, q, dims, state.scores);
+        let decay = state.decay.as_flattened_mut();
+        for (row, seen) in seen.iter().enumerate() {
+            for q in row * group..(row + 1) * group {
+                let scores = &mut state.scores[q * nv..(q + 1) * nv];
+                let before = state.max[q];
+                let now = largest(l, scores, seen, softcap, before);
+                // Where nothing changed the difference of infinities would be no number.
+                decay[q] = if before == now { 0.0 } else { before - now };
+                state.max[q] = now;
+            }
+        }
+        for decay in state.decay.iter_mut() {
+            l.store(l.exp(l.load(decay)), decay);
+        }
+        let decay = state.decay.as_flattened();
+        let mut row = 0;
+        while row < seen.len() {
+            // Rows that see the same share the reading of V.
+            let alike = seen[row..].iter().take_while(|s| **s == seen[row]).count();
+            let (block, seen) = (row * group..(row + alike) * group, seen[row].clone());
+            row += alike;
+            if seen.is_empty() {
+                continue;
+            }
+            for q in block.clone() {
+                let scores = &mut state.scores[q * nv..(q + 1) * nv];
+                soften(l, scores, &seen, state.max[q], (decay[q], &mut state.sums[q]));
+            }
+            let weights = &state.scores[block.start * nv..block.end * nv];
+            let by = Weights { weights, seen, decay: &decay[block.clone()] };
+            weigh(l, panels, &by, &mut state.weighted[block.start * dv..block.end * dv]);
+        }
+    }
+}
+
+/// Stored numbers to be copied as f32.
+pub(super) struct Widen<'a, E> {
+    pub(super) from: &'a [[E; LANES]],
+    pub(super) to: &'a mut [Lane16],
+}
+
+impl<E: Element> OnLanes for Widen<'_, E> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        self.from.iter().zip(self.to).for_each(|(from, to)| l.store(E::load(l, from), to));
+    }
+}
+
 /// Fills `scores` (`[queries, nv]`) with `q · k` for queries `q` (`[queries, dims]`).
 #[inline(always)]
-pub(super) fn score<L: Lanes, E: Element>(
+fn score<L: Lanes, E: Element>(
     l: L,
     panels: Panels<'_, E>,
     q: &[f32],
@@ -93,47 +175,52 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
     }
 }
 
-/// Turns the scores of one query into `exp(score - max)` where a row is in `seen`, 0 elsewhere.
-/// Updates its running maximum and sums, and returns what its earlier sums are to be multiplied
-/// by. `seen` holds a row.
+/// Caps the scores of one query, hides rows it does not see, and returns the largest of `before`
+/// and those it sees.
 #[inline(always)]
-pub(super) fn soften<L: Lanes>(
+fn largest<L: Lanes>(
     l: L,
     scores: &mut [Lane16],
     seen: &Range<usize>,
     softcap: Option<f32>,
-    (max, sums): (&mut f32, &mut Lane16),
+    before: f32,
 ) -> f32 {
-    let least = l.splat(f32::NEG_INFINITY);
-    let vectors = seen.start / LANES..seen.end.div_ceil(LANES);
-    let mut largest = least;
-    for v in vectors.clone() {
+    let mut largest = l.splat(before);
+    for v in vectors(seen) {
         let mut s = l.load(&scores[v]);
         if let Some(cap) = softcap {
             s = l.mul(l.splat(cap), l.tanh(l.div(s, l.splat(cap))));
         }
-        let s = l.keep(s, bits(seen, v), least);
+        let s = l.keep(s, bits(seen, v), l.splat(f32::NEG_INFINITY));
         l.store(s, &mut scores[v]);
         largest = l.max(s, largest);
     }
-    let before = *max;
-    // `largest` second: were it NaN, it would be taken.
-    let now = if before > l.largest(largest) { before } else { l.largest(largest) };
-    let mut decay = [1.0; LANES];
-    if before != now {
-        l.store(l.exp(l.splat(before - now)), &mut decay);
-    }
-    let zero = l.splat(0.0);
-    let mut sum = l.mul(l.load(sums), l.splat(decay[0]));
-    for v in vectors {
-        let p = l.exp(l.sub(l.load(&scores[v]), l.splat(now)));
-        let p = l.keep(p, bits(seen, v), zero);
-        l.store(p, &mut scores[v]);
-        sum = l.add(sum, p);
+    l.largest(largest)
+}
+
+/// Turns the scores of one query into `exp(score - max)`, 0 where it does not see, and adds them
+/// to its sums.
+#[inline(always)]
+fn soften<L: Lanes>(
+    l: L,
+    scores: &mut [Lane16],
+    seen: &Range<usize>,
+    max: f32,
+    (decay, sums): (f32, &mut Lane16),
+) {
+    let mut sum = l.mul(l.load(sums), l.splat(decay));
+    for v in vectors(seen) {
+        let weight = l.exp(l.sub(l.load(&scores[v]), l.splat(max)));
+        let weight = l.keep(weight, bits(seen, v), l.splat(0.0));
+        l.store(weight, &mut scores[v]);
+        sum = l.add(sum, weight);
     }
     l.store(sum, sums);
-    *max = now;
-    decay[0]
+}
+
+/// The vectors that hold rows in `seen`.
+fn vectors(seen: &Range<usize>) -> Range<usize> {
+    if seen.is_empty() { 0..0 } else { seen.start / LANES..seen.end.div_ceil(LANES) }
 }
 
 /// Which lanes of vector `v` are rows in `seen`.
@@ -144,23 +231,18 @@ fn bits(seen: &Range<usize>, v: usize) -> u16 {
 }
 
 /// Some queries that see the same rows of a page.
-pub(super) struct Weights<'a> {
+struct Weights<'a> {
     /// `[queries, nv]`: a weight for each row.
-    pub(super) weights: &'a [Lane16],
+    weights: &'a [Lane16],
     /// Rows that are read, in the page.
-    pub(super) seen: Range<usize>,
+    seen: Range<usize>,
     /// `[queries]`: what the earlier sums are multiplied by.
-    pub(super) decay: &'a [f32],
+    decay: &'a [f32],
 }
 
 /// `out <- out * decay + sum of weight * V` for `out` (`[queries, dv]`).
 #[inline(always)]
-pub(super) fn weigh<L: Lanes, E: Element>(
-    l: L,
-    panels: Panels<'_, E>,
-    by: &Weights<'_>,
-    out: &mut [Lane16],
-) {
+fn weigh<L: Lanes, E: Element>(l: L, panels: Panels<'_, E>, by: &Weights<'_>, out: &mut [Lane16]) {
     let (nv, dv) = (panels.nv, panels.dv);
     let mut done = 0;
     while done < by.decay.len() {

@@ -2,8 +2,8 @@
 //!
 //! A [`Lanes`] value is the proof that its instructions may run: such values are made in this
 //! module only, after the machine was asked. Lanes are always 16, however many registers that
-//! takes, and reductions over them run in one order, so a result does not depend on the width of
-//! a register (only on whether multiply-add is fused).
+//! takes, so a result does not depend on the width of a register (only on whether multiply-add
+//! is fused).
 
 #![expect(clippy::inline_always, reason = "inlined code gets the caller's instruction set")]
 
@@ -48,8 +48,6 @@ pub(crate) trait Lanes: Copy {
     fn where_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
     /// Lanes of `a` whose bit is set, lanes of `fill` elsewhere.
     fn keep(self, a: Self::V, bits: u16, fill: Self::V) -> Self::V;
-    /// The sum of all lanes: halves added to halves.
-    fn sum(self, a: Self::V) -> f32;
     /// The largest lane.
     fn largest(self, a: Self::V) -> f32;
 
@@ -81,6 +79,13 @@ pub(crate) trait Lanes: Copy {
         let y = self.div(self.sub(one, t), self.add(one, t));
         self.where_less(x, zero, self.sub(zero, y), y)
     }
+}
+
+/// The sum of 16 lanes: halves added to halves.
+pub(crate) fn sum(a: &[f32; LANES]) -> f32 {
+    let eight: [f32; 8] = std::array::from_fn(|i| a[i] + a[i + 8]);
+    let four: [f32; 4] = std::array::from_fn(|i| eight[i] + eight[i + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
 /// Work written once for all instruction sets. What it calls is `#[inline(always)]`.

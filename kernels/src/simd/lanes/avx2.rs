@@ -121,25 +121,8 @@ impl Lanes for Avx2 {
         })
     }
     #[inline(always)]
-    fn sum(self, a: V) -> f32 {
-        unsafe { sum_eight(_mm256_add_ps(a[0], a[1])) }
-    }
-    #[inline(always)]
     fn largest(self, a: V) -> f32 {
         unsafe { largest_of_eight(_mm256_max_ps(a[0], a[1])) }
-    }
-}
-
-/// The sum of 8 lanes: halves added to halves.
-///
-/// # Safety
-/// The machine has AVX.
-#[inline(always)]
-pub(super) unsafe fn sum_eight(a: __m256) -> f32 {
-    unsafe {
-        let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
-        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-        _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
     }
 }
 

@@ -3,7 +3,7 @@
 #![expect(clippy::inline_always, reason = "inlined code gets the caller's instruction set")]
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one argument for all, at Avx512")]
 
-use super::avx2::{largest_of_eight, sum_eight};
+use super::avx2::largest_of_eight;
 use super::{LANES, Lanes, OnLanes};
 use half::{bf16, f16};
 use std::arch::x86_64::*;
@@ -93,13 +93,6 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn keep(self, a: __m512, bits: u16, fill: __m512) -> __m512 {
         unsafe { _mm512_mask_blend_ps(bits, fill, a) }
-    }
-    #[inline(always)]
-    fn sum(self, a: __m512) -> f32 {
-        unsafe {
-            let high = _mm512_extractf32x8_ps::<1>(a);
-            sum_eight(_mm256_add_ps(_mm512_castps512_ps256(a), high))
-        }
     }
     #[inline(always)]
     fn largest(self, a: __m512) -> f32 {

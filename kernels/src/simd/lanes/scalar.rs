@@ -79,12 +79,6 @@ impl Lanes for Scalar {
         from_fn(|i| if bits >> i & 1 == 1 { a[i] } else { fill[i] })
     }
     #[inline(always)]
-    fn sum(self, a: V) -> f32 {
-        let eight: [f32; 8] = from_fn(|i| a[i] + a[i + 8]);
-        let four: [f32; 4] = from_fn(|i| eight[i] + eight[i + 4]);
-        (four[0] + four[2]) + (four[1] + four[3])
-    }
-    #[inline(always)]
     fn largest(self, a: V) -> f32 {
         a.into_iter().fold(f32::NEG_INFINITY, |m, x| if x > m { x } else { m })
     }
