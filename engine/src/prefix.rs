@@ -3,7 +3,9 @@
 //! A trie whose edges are the tokens of one page. An entry is found by its parent and by its
 //! tokens themselves, so a hit is always a hit of equal tokens from position 0 on, whatever
 //! hashes do. Only exact KV comes here, never that of a join (invariant 5); tenants share
-//! nothing. An entry whose parent was evicted can no longer be found and ages away.
+//! nothing. An entry whose parent was evicted can no longer be found; it ages away, unless its page
+//! is published again.
+//! Invariant: a page is in one entry at most, so that evicting an entry nobody uses frees a page.
 
 use kernels::PageId;
 use models::TokenId;
@@ -41,12 +43,19 @@ pub(crate) struct Prefixes {
     page_rows: usize,
     entries: BTreeMap<EntryId, Entry>,
     index: HashMap<Key, EntryId>,
+    by_page: HashMap<PageId, EntryId>,
     next: u64,
 }
 
 impl Prefixes {
     pub(crate) fn new(page_rows: usize) -> Self {
-        Self { page_rows, entries: BTreeMap::new(), index: HashMap::new(), next: 0 }
+        Self {
+            page_rows,
+            entries: BTreeMap::new(),
+            index: HashMap::new(),
+            by_page: HashMap::new(),
+            next: 0,
+        }
     }
 
     /// The longest cached chain of whole pages that begins `tokens`. Does not touch.
@@ -85,21 +94,36 @@ impl Prefixes {
                 self.touch(id, now);
                 id
             } else {
-                let id = EntryId(self.next);
-                self.next += 1;
-                self.index.insert(key.clone(), id);
-                self.entries.insert(id, Entry { key, page, used_at: now });
-                entered.push(page);
-                id
+                if !self.give_up_lost(page) {
+                    entered.push(page);
+                }
+                self.enter(key, page, now)
             };
             parent = Parent::Entry(id);
         }
         entered
     }
 
+    fn enter(&mut self, key: Key, page: PageId, now: u64) -> EntryId {
+        let id = EntryId(self.next);
+        self.next += 1;
+        self.index.insert(key.clone(), id);
+        self.by_page.insert(page, id);
+        self.entries.insert(id, Entry { key, page, used_at: now });
+        id
+    }
+
+    /// Removes the entry of a page that is published again: it was not found, so its parent is
+    /// gone. Answers whether there was one; its share of the page passes to the next entry.
+    fn give_up_lost(&mut self, page: PageId) -> bool {
+        let lost = self.by_page.get(&page).copied();
+        lost.map(|id| self.remove(id)).is_some()
+    }
+
     /// Removes an entry and returns its page, the caller's to release.
     pub(crate) fn remove(&mut self, id: EntryId) -> PageId {
         let entry = self.entries.remove(&id).expect("an evicted entry exists");
+        self.by_page.remove(&entry.page);
         let indexed = self.index.remove(&entry.key);
         assert_eq!(indexed, Some(id), "an entry is indexed under its key");
         entry.page
@@ -109,11 +133,13 @@ impl Prefixes {
         self.entries.iter().map(|(&id, entry)| (id, entry))
     }
 
-    /// Panics unless entries and index are one to one.
+    /// Panics unless entries, index and pages are one to one.
     pub(crate) fn check_integrity(&self) {
         assert_eq!(self.entries.len(), self.index.len(), "every entry is indexed once");
+        assert_eq!(self.entries.len(), self.by_page.len(), "every page is entered once");
         for (id, entry) in self.iter() {
             assert_eq!(self.index.get(&entry.key), Some(&id), "an entry is found by its key");
+            assert_eq!(self.by_page.get(&entry.page), Some(&id), "a page is in one entry");
             assert_eq!(entry.key.tokens.len(), self.page_rows, "only whole pages are cached");
         }
     }
