@@ -1,6 +1,6 @@
 //! The simulator: random work under random pressure, and every answer must be the oracle's.
 //!
-//! `SIM_SEED=n` runs one seed, which is what a failure prints.
+//! `SIM_SEED=n` runs one seed, which is what a failure prints; `SIM_SEEDS=n` runs more than usual.
 
 mod script;
 
@@ -15,10 +15,11 @@ fn every_answer_is_the_oracles_under_any_pressure() {
         Sim::run(seed.parse().expect("SIM_SEED is a number"));
         return;
     }
+    let seeds = env::var("SIM_SEEDS").map_or(SEEDS, |n| n.parse().expect("SIM_SEEDS is a number"));
     let lanes = thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let run = |lane: u64| {
         let mut pressure = script::Pressure::default();
-        for seed in (lane..SEEDS).step_by(lanes as usize) {
+        for seed in (lane..seeds.max(SEEDS)).step_by(lanes as usize) {
             match panic::catch_unwind(|| Sim::run(seed)) {
                 Ok(of_seed) => pressure.add(of_seed),
                 Err(panic) => {
