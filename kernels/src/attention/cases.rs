@@ -107,21 +107,15 @@ impl case::Case for Case {
         let Self { positions, page_rows, dtype, heads, .. } = self;
         let (heads, kv_heads, dims) = heads;
         let rows: u32 = self.runs.iter().map(|run| run.0).sum();
-        let mut name = format!(
-            "attention {dtype:?} q={} kv={rows} in {} runs h={heads}/{kv_heads} d={dims} page={page_rows}",
+        let window = self.window.map(|w| format!(" window={w}")).unwrap_or_default();
+        let cap = self.softcap.map(|c| format!(" cap={c}")).unwrap_or_default();
+        format!(
+            "attention {dtype:?} q={} kv={rows} in {} runs h={heads}/{kv_heads} d={dims} \
+             page={page_rows}{window}{cap} {:?}",
             positions.len(),
             self.runs.len(),
-        );
-        if let Some(window) = self.window {
-            name += &format!(" window={window}");
-        }
-        if let Some(cap) = self.softcap {
-            name += &format!(" cap={cap}");
-        }
-        if self.input != Input::Plain {
-            name += &format!(" {:?}", self.input);
-        }
-        name
+            self.input,
+        )
     }
 
     fn trial(&self, _cpu: &Cpu, rng: &mut Rng) -> Box<dyn Trial> {

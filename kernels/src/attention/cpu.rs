@@ -234,7 +234,9 @@ impl Worker {
             let from = row * heads * head_dim + job.tile.kv_head * width;
             to.copy_from_slice(&queries.q[from..from + width]);
             queries.rope.rotate(i64::from(position) - i64::from(shift), to);
-            to.iter_mut().for_each(|x| *x *= scale);
+            for x in to {
+                *x *= scale;
+            }
         }
     }
 

@@ -58,15 +58,12 @@ impl<E: Element> OnLanes for Page<'_, E> {
         let Panels { nv, dv, .. } = panels;
         score(l, panels, q, dims, state.scores);
         let decay = state.decay.as_flattened_mut();
-        for (row, seen) in seen.iter().enumerate() {
-            for q in row * group..(row + 1) * group {
-                let scores = &mut state.scores[q * nv..(q + 1) * nv];
-                let before = state.max[q];
-                let now = largest(l, scores, seen, softcap, before);
-                // Where nothing changed the difference of infinities would be no number.
-                decay[q] = if before == now { 0.0 } else { before - now };
-                state.max[q] = now;
-            }
+        let queries = state.scores.chunks_exact_mut(nv).zip(state.max.iter_mut()).zip(decay);
+        for (q, ((scores, max), decay)) in queries.enumerate() {
+            let now = largest(l, scores, &seen[q / group], softcap, *max);
+            // Where nothing changed the difference of infinities would be no number.
+            *decay = if *max == now { 0.0 } else { *max - now };
+            *max = now;
         }
         for decay in state.decay.iter_mut() {
             l.store(l.exp(l.load(decay)), decay);
@@ -86,7 +83,7 @@ impl<E: Element> OnLanes for Page<'_, E> {
                 soften(l, scores, &seen, state.max[q], (decay[q], &mut state.sums[q]));
             }
             let weights = &state.scores[block.start * nv..block.end * nv];
-            let by = Weights { weights, seen, decay: &decay[block.clone()] };
+            let by = Weights { of_rows: weights, seen, decay: &decay[block.clone()] };
             weigh(l, panels, &by, &mut state.weighted[block.start * dv..block.end * dv]);
         }
     }
@@ -233,7 +230,7 @@ fn bits(seen: &Range<usize>, v: usize) -> u16 {
 /// Some queries that see the same rows of a page.
 struct Weights<'a> {
     /// `[queries, nv]`: a weight for each row.
-    weights: &'a [Lane16],
+    of_rows: &'a [Lane16],
     /// Rows that are read, in the page.
     seen: Range<usize>,
     /// `[queries]`: what the earlier sums are multiplied by.
@@ -248,7 +245,7 @@ fn weigh<L: Lanes, E: Element>(l: L, panels: Panels<'_, E>, by: &Weights<'_>, ou
     while done < by.decay.len() {
         let tile = (by.decay.len() - done).min(if L::WIDE { 4 } else { 2 });
         let part = Weights {
-            weights: &by.weights[done * nv..(done + tile) * nv],
+            of_rows: &by.of_rows[done * nv..(done + tile) * nv],
             seen: by.seen.clone(),
             decay: &by.decay[done..done + tile],
         };
@@ -295,7 +292,7 @@ fn weigh_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
     let (nv, dv) = (panels.nv, panels.dv);
     let rows = by.seen.len();
     let weights: [&[f32]; T] = std::array::from_fn(|t| {
-        &by.weights[t * nv..(t + 1) * nv].as_flattened()[by.seen.clone()][..rows]
+        &by.of_rows[t * nv..(t + 1) * nv].as_flattened()[by.seen.clone()][..rows]
     });
     let mut sums: [[L::V; N]; T] = std::array::from_fn(|t| {
         let decay = l.splat(by.decay[t]);

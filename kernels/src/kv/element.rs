@@ -4,6 +4,7 @@
 
 use crate::KvDtype;
 use crate::simd::lanes::{LANES, Lanes};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 /// A stored number. Every bit pattern is a value, and zero bytes are zero.
@@ -11,8 +12,12 @@ pub(crate) trait Element: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// The format's name in a layout.
     const DTYPE: KvDtype;
 
-    /// The nearest stored number: ties to even, beyond the range the largest. NaN stays NaN.
-    fn narrow(x: f32) -> Self;
+    /// Zero.
+    const ZERO: Self;
+
+    /// The nearest stored numbers: ties to even, beyond the range the largest. NaN stays NaN.
+    /// `to` is as long as `from`.
+    fn narrow(from: &[f32], to: &mut [Self]);
 
     /// The stored number, exactly.
     fn widen(self) -> f32;
@@ -24,8 +29,10 @@ pub(crate) trait Element: Copy + Send + Sync + std::fmt::Debug + 'static {
 impl Element for f32 {
     const DTYPE: KvDtype = KvDtype::F32;
 
-    fn narrow(x: f32) -> Self {
-        x
+    const ZERO: Self = 0.0;
+
+    fn narrow(from: &[f32], to: &mut [Self]) {
+        to.copy_from_slice(from);
     }
 
     fn widen(self) -> f32 {
@@ -41,8 +48,10 @@ impl Element for f32 {
 impl Element for f16 {
     const DTYPE: KvDtype = KvDtype::F16;
 
-    fn narrow(x: f32) -> Self {
-        Self::from_f32(x.clamp(Self::MIN.to_f32(), Self::MAX.to_f32()))
+    const ZERO: Self = Self::ZERO;
+
+    fn narrow(from: &[f32], to: &mut [Self]) {
+        saturate(from, to, Self::MAX.to_f32(), |from, to| to.convert_from_f32_slice(from));
     }
 
     fn widen(self) -> f32 {
@@ -58,8 +67,10 @@ impl Element for f16 {
 impl Element for bf16 {
     const DTYPE: KvDtype = KvDtype::Bf16;
 
-    fn narrow(x: f32) -> Self {
-        Self::from_f32(x.clamp(Self::MIN.to_f32(), Self::MAX.to_f32()))
+    const ZERO: Self = Self::ZERO;
+
+    fn narrow(from: &[f32], to: &mut [Self]) {
+        saturate(from, to, Self::MAX.to_f32(), |from, to| to.convert_from_f32_slice(from));
     }
 
     fn widen(self) -> f32 {
@@ -69,5 +80,16 @@ impl Element for bf16 {
     #[inline(always)]
     fn load<L: Lanes>(l: L, from: &[Self; LANES]) -> L::V {
         l.load_bf16(from)
+    }
+}
+
+/// Converts numbers clamped to `±largest`.
+fn saturate<E>(from: &[f32], to: &mut [E], largest: f32, convert: impl Fn(&[f32], &mut [E])) {
+    assert_eq!(from.len(), to.len(), "a place for each number");
+    let mut clamped = [0.0; 64];
+    for (from, to) in from.chunks(64).zip(to.chunks_mut(64)) {
+        let clamped = &mut clamped[..from.len()];
+        clamped.iter_mut().zip(from).for_each(|(c, x)| *c = x.clamp(-largest, largest));
+        convert(clamped, to);
     }
 }

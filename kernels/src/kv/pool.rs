@@ -127,10 +127,12 @@ impl KvPool {
         let k_panel = self.layout.panel_range(at.layer, 0, at.head);
         let v_panel = self.layout.panel_range(at.layer, 1, at.head);
         let elements = self.elements_mut::<E>(at.page);
+        let mut narrow = [E::ZERO; HEAD_DIM_MAX];
+        let narrow = &mut narrow[..head_dim];
+        E::narrow(k, narrow);
         let column = elements[k_panel].iter_mut().skip(at.row).step_by(page_rows);
-        column.zip(k).for_each(|(to, &x)| *to = E::narrow(x));
-        let row = &mut elements[v_panel][at.row * head_dim..][..head_dim];
-        row.iter_mut().zip(v).for_each(|(to, &x)| *to = E::narrow(x));
+        column.zip(narrow).for_each(|(to, x)| *to = *x);
+        E::narrow(v, &mut elements[v_panel][at.row * head_dim..][..head_dim]);
     }
 
     fn copy_elements<E: Element>(&mut self, from: PageId, to: PageId, rows: usize) {

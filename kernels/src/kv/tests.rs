@@ -112,11 +112,18 @@ fn wild_sizes_are_errors_and_memory_is_not_touched() {
 #[test]
 fn numbers_saturate_and_round_to_even() {
     use half::{bf16, f16};
-    assert_eq!(
-        [1e6, -f32::INFINITY, 65519.0, 2049.0].map(|x| f16::narrow(x).to_f32()),
-        [65504.0, -65504.0, 65504.0, 2048.0]
-    );
-    assert_eq!(bf16::narrow(f32::INFINITY), bf16::MAX);
-    assert_eq!(bf16::narrow(f32::MAX), bf16::MAX);
-    assert!(f16::narrow(f32::NAN).is_nan() && bf16::narrow(f32::NAN).is_nan());
+    let from = [1e6, -f32::INFINITY, 65519.0, 2049.0, 2051.0, f32::NAN, 6e-8, -0.0];
+    let mut to = [f16::ZERO; 8];
+    f16::narrow(&from, &mut to);
+    let want = [65504.0, -65504.0, 65504.0, 2048.0, 2052.0, f32::NAN, 5.960_464_5e-8, -0.0];
+    let bits = |x: &[f16]| x.iter().map(|x| (x.to_f32().to_bits(), x.is_nan())).collect::<Vec<_>>();
+    let (got, want) = (bits(&to), bits(&want.map(f16::from_f32)));
+    assert!(got.iter().zip(&want).all(|(g, w)| g == w || (g.1 && w.1)), "{to:?}");
+    let mut to = [bf16::ZERO; 3];
+    bf16::narrow(&[f32::INFINITY, -f32::MAX, f32::NAN], &mut to);
+    assert!(to[0] == bf16::MAX && to[1] == bf16::MIN && to[2].is_nan(), "{to:?}");
+    let long: Vec<f32> = (0..200).map(|i| i as f32 / 7.0).collect();
+    let mut to = [f16::ZERO; 200];
+    f16::narrow(&long, &mut to);
+    assert!(to.iter().zip(&long).all(|(to, x)| *to == f16::from_f32(*x)));
 }

@@ -41,14 +41,15 @@ pub fn kv_append(_cpu: &Cpu, kv: &mut KvPool, at: &KvRows<'_>, k: &[f32], v: &[f
 
 fn append<E: Element>(kv: &mut KvPool, at: &KvRows<'_>, k: &[f32], v: &[f32]) {
     let dims = kv.layout().head_dim;
+    let heads = kv.layout().kv_heads;
     let mut rotated = [0.0; crate::HEAD_DIM_MAX];
     let rotated = &mut rotated[..dims];
-    let heads = kv.layout().kv_heads;
     for (r, (&RowAddr { page, row }, &position)) in at.writes.iter().zip(at.positions).enumerate() {
+        let angles = at.rope.angles(i64::from(position));
         for head in 0..heads {
             let start = (r * heads + head) * dims;
             rotated.copy_from_slice(&k[start..start + dims]);
-            at.rope.rotate(i64::from(position), rotated);
+            at.rope.turn(&angles, rotated);
             let place = RowOfHead { page, layer: at.layer, head, row: row as usize };
             kv.write::<E>(place, rotated, &v[start..start + dims]);
         }

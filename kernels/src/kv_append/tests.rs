@@ -28,7 +28,9 @@ fn check<E: Element>(style: RopeStyle, page_rows: usize) {
             for d in 0..head_dim {
                 let k_at = kv.k::<E>(write.page, 1, head)[d * page_rows + row].widen();
                 let v_at = kv.v::<E>(write.page, 1, head)[row * head_dim + d].widen();
-                assert_eq!((k_at, v_at), (E::narrow(k[d]).widen(), E::narrow(v[d]).widen()));
+                let mut stored = [E::ZERO; 2];
+                E::narrow(&[k[d], v[d]], &mut stored);
+                assert_eq!((k_at, v_at), (stored[0].widen(), stored[1].widen()));
             }
         }
     }

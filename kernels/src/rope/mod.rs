@@ -60,21 +60,24 @@ impl RopeTable {
     /// # Panics
     /// When `heads` is not whole heads.
     pub fn rotate(&self, position: i64, heads: &mut [f32]) {
+        self.turn(&self.angles(position), heads);
+    }
+
+    /// [`Self::rotate`] by angles that are at hand.
+    pub(crate) fn turn(&self, angles: &Angles, heads: &mut [f32]) {
         let pairs = self.inv_freq.len();
         assert!(heads.len().is_multiple_of(2 * pairs), "whole heads of {} dims", 2 * pairs);
-        let (mut cos, mut sin) = ([0.0; PAIRS_MAX], [0.0; PAIRS_MAX]);
-        let (cos, sin) = (&mut cos[..pairs], &mut sin[..pairs]);
-        self.angles(position, cos, sin);
+        let (cos, sin) = (&angles.cos[..pairs], &angles.sin[..pairs]);
         for head in heads.chunks_exact_mut(2 * pairs) {
             match self.style {
                 RopeStyle::Interleaved => {
-                    for (pair, (&c, &s)) in head.chunks_exact_mut(2).zip(cos.iter().zip(&*sin)) {
+                    for (pair, (&c, &s)) in head.chunks_exact_mut(2).zip(cos.iter().zip(sin)) {
                         (pair[0], pair[1]) = (pair[0] * c - pair[1] * s, pair[0] * s + pair[1] * c);
                     }
                 }
                 RopeStyle::HalfSplit => {
                     let (xs, ys) = head.split_at_mut(pairs);
-                    for ((x, y), (&c, &s)) in xs.iter_mut().zip(ys).zip(cos.iter().zip(&*sin)) {
+                    for ((x, y), (&c, &s)) in xs.iter_mut().zip(ys).zip(cos.iter().zip(sin)) {
                         (*x, *y) = (*x * c - *y * s, *x * s + *y * c);
                     }
                 }
@@ -83,18 +86,26 @@ impl RopeTable {
     }
 
     /// cos and sin of every pair at `position`.
-    fn angles(&self, position: i64, cos: &mut [f32], sin: &mut [f32]) {
+    pub(crate) fn angles(&self, position: i64) -> Angles {
         let pairs = self.inv_freq.len();
         let (high, low) = (position.div_euclid(LOW), position.rem_euclid(LOW) as usize);
         let low = &self.low[low * pairs..][..pairs];
         let row =
             usize::try_from(high).ok().and_then(|h| self.high.get(h * pairs..(h + 1) * pairs));
+        let mut angles = Angles { cos: [0.0; PAIRS_MAX], sin: [0.0; PAIRS_MAX] };
         for i in 0..pairs {
             let far = row.map_or_else(|| Turn::at(high * LOW, self.inv_freq[i]), |row| row[i]);
             let turn = far.then(low[i]);
-            (cos[i], sin[i]) = (turn.cos as f32, turn.sin as f32);
+            (angles.cos[i], angles.sin[i]) = (turn.cos as f32, turn.sin as f32);
         }
+        angles
     }
+}
+
+/// cos and sin of every pair at one position.
+pub(crate) struct Angles {
+    cos: [f32; PAIRS_MAX],
+    sin: [f32; PAIRS_MAX],
 }
 
 /// cos and sin of an angle.

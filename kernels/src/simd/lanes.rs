@@ -58,7 +58,7 @@ pub(crate) trait Lanes: Copy {
     #[inline(always)]
     fn exp(self, x: Self::V) -> Self::V {
         let n = self.round(self.mul(x, self.splat(std::f32::consts::LOG2_E)));
-        let r = self.mul_add(n, self.splat(-0.693_359_375), x);
+        let r = self.mul_add(n, self.splat(-355.0 / 512.0), x);
         let r = self.mul_add(n, self.splat(2.121_944_4e-4), r);
         let mut p = self.splat(1.987_569_1e-4);
         for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {

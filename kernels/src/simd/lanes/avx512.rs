@@ -6,7 +6,13 @@
 use super::avx2::largest_of_eight;
 use super::{LANES, Lanes, OnLanes};
 use half::{bf16, f16};
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m512, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_loadu_si256,
+    _mm256_max_ps, _mm512_add_ps, _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_div_ps, _mm512_extractf32x8_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_roundscale_ps,
+    _mm512_scalef_ps, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+};
 
 /// SAFETY (of every block here): a value of this type is made in [`run`] only, whose caller
 /// promises AVX-512 F, BW, DQ and VL; loads and stores are unaligned and go through references
