@@ -35,6 +35,6 @@ pub use tokenizer::{
     SpacePrefix, TextStream, TokenKind, Tokenizer, TokenizerError, TokenizerFiles, Vocabulary,
     VocabularyModel, chat_template,
 };
-pub use turns::{Message, Turns, TurnsError};
+pub use turns::{Date, Message, Turns, TurnsError};
 pub use value::{Array, Metadata, Value};
 pub use weights::{Entry, Mapping, Tensor, Weights};

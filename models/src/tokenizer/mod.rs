@@ -81,32 +81,42 @@ impl Tokenizer {
     /// calls user-defined are text, and found either way.
     pub fn encode(&self, text: &str, special: bool) -> Vec<TokenId> {
         let mut ids = Vec::with_capacity(text.len() / 3 + 1);
-        self.encode_part(text, special, true, &mut ids);
+        let mut wants_space = self.wants_space_first();
+        self.encode_part(text, special, &mut wants_space, &mut ids);
         ids
     }
 
-    /// Appends the ids of a part of a text: `at_start` where nothing but special tokens comes
-    /// before it.
+    /// Appends the ids of a part of a text. `wants_space`: where the part begins, and where it
+    /// ends, the vocabulary puts a space in front of text.
     pub(crate) fn encode_part(
         &self,
         text: &str,
         special: bool,
-        at_start: bool,
+        wants_space: &mut bool,
         ids: &mut Vec<TokenId>,
     ) {
-        let mut wants_space = at_start && self.space_prefix != SpacePrefix::Never;
         for part in self.specials.parts(text, special) {
             match part {
                 Part::Text(text) => {
-                    self.encode_plain(text, wants_space, ids);
-                    wants_space = false;
+                    self.encode_plain(text, *wants_space, ids);
+                    *wants_space = false;
                 }
                 Part::Token(id) => {
                     ids.push(id);
-                    wants_space = self.space_prefix == SpacePrefix::AfterSpecial;
+                    *wants_space = self.wants_space_after_special();
                 }
             }
         }
+    }
+
+    /// Whether a text begins with a space that is not written.
+    pub(crate) fn wants_space_first(&self) -> bool {
+        self.space_prefix != SpacePrefix::Never
+    }
+
+    /// Whether text after a special token begins with a space that is not written.
+    pub(crate) fn wants_space_after_special(&self) -> bool {
+        self.space_prefix == SpacePrefix::AfterSpecial
     }
 
     /// Appends the ids of text that holds no special tokens.
@@ -135,7 +145,7 @@ impl Tokenizer {
     /// The space that the vocabulary puts in front of a text is taken away again.
     pub fn decode(&self, tokens: &[TokenId], special: bool) -> String {
         let mut bytes = Vec::with_capacity(tokens.len() * 4);
-        let mut at_start = self.space_prefix != SpacePrefix::Never;
+        let mut at_start = self.wants_space_first();
         for token in tokens {
             let spelling = self.text_bytes(*token, special);
             bytes.extend(without_space(spelling, at_start));
@@ -249,4 +259,4 @@ impl Spellings {
 const SPACE: char = '▁';
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,6 @@
 //! Streaming detokenization.
 
-use super::{SpacePrefix, Tokenizer, without_space};
+use super::{Tokenizer, without_space};
 use crate::TokenId;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct TextStream {
 impl TextStream {
     /// A stream over a text from its beginning; special tokens yield no text.
     pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        let drops_space = tokenizer.space_prefix != SpacePrefix::Never;
+        let drops_space = tokenizer.wants_space_first();
         Self { tokenizer, pending: Vec::new(), drops_space }
     }
 
