@@ -16,7 +16,7 @@ impl Text {
     /// Without a tokenizer all text is empty.
     pub(crate) fn new(tokenizer: Option<Arc<Tokenizer>>, stop_strings: &[String]) -> Self {
         let stops = Stops { strings: stop_strings.to_vec(), held: String::new(), stopped: false };
-        Self { stream: tokenizer.map(TextStream::new), stops }
+        Self { stream: tokenizer.map(TextStream::continuing), stops }
     }
 
     /// Text that `token` releases. Nothing after a stop string.

@@ -4,10 +4,9 @@
 //! given here, and it runs on a budget.
 
 use super::{Date, Message, TurnsError};
-use minijinja::value::Value;
-use minijinja::{Environment, Error, ErrorKind, State, context};
-use serde_json::ser::{Formatter, Serializer};
-use std::io;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Value, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, context};
 
 /// A compiled chat template.
 #[derive(Debug)]
@@ -26,8 +25,8 @@ impl Template {
     ) -> Result<Self, TurnsError> {
         let mut environment = Environment::new();
         // As in `transformers.utils.chat_template_utils._compile_jinja_template`.
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.expect("the default delimiters are valid"));
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
@@ -51,13 +50,15 @@ impl Template {
     ) -> Result<String, TurnsError> {
         let messages: Vec<Value> = messages
             .iter()
-            .map(|message| context! { role => message.role, content => message.content })
+            .map(|message| {
+                context! { role => message.role.as_str(), content => message.content.as_str() }
+            })
             .collect();
         let values = context! {
             messages => messages,
             add_generation_prompt => generation_prompt,
-            bos_token => self.bos,
-            eos_token => self.eos,
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
             tools => Value::from(()),
             documents => Value::from(()),
         };
@@ -97,40 +98,40 @@ fn without_generation_tags(source: &str) -> String {
     out
 }
 
-/// `tojson` as `transformers` has it: Python's separators, nothing escaped for HTML.
-fn to_json(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
-    let _ = state;
-    let mut bytes = Vec::new();
-    let mut serializer = Serializer::with_formatter(&mut bytes, PythonJson);
-    serde::Serialize::serialize(value, &mut serializer).map_err(|error| {
-        Error::new(ErrorKind::BadSerialization, "tojson").with_source(error)
-    })?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+/// `tojson` as `transformers` has it: `json.dumps` without escapes beyond JSON's own.
+fn to_json(value: &Value) -> Result<String, Error> {
+    let mut out = String::new();
+    push_json(value, &mut out)?;
+    Ok(out)
 }
 
-/// `json.dumps`: a space after each comma and colon.
-struct PythonJson;
-
-impl Formatter for PythonJson {
-    fn begin_array_value<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        writer.write_all(if first { b"" } else { b", " })
+fn push_json(value: &Value, out: &mut String) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::Undefined | ValueKind::None => out.push_str("null"),
+        ValueKind::Bool | ValueKind::Number => out.push_str(&value.to_string()),
+        ValueKind::Map => {
+            let mut open = "{";
+            for key in value.try_iter()? {
+                out.push_str(open);
+                push_json(&Value::from(key.to_string()), out)?;
+                out.push_str(": ");
+                push_json(&value.get_item(&key)?, out)?;
+                open = ", ";
+            }
+            out.push_str(if open == "{" { "{}" } else { "}" });
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            let mut open = "[";
+            for item in value.try_iter()? {
+                out.push_str(open);
+                push_json(&item, out)?;
+                open = ", ";
+            }
+            out.push_str(if open == "[" { "[]" } else { "]" });
+        }
+        _ => out.push_str(&serde_json::Value::from(value.to_string()).to_string()),
     }
-
-    fn begin_object_key<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        writer.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
+    Ok(())
 }
 
 /// The one template of its environment.

@@ -152,7 +152,7 @@ fn base_models_have_plain_text_only() {
     assert_eq!(base.part(Some("user"), "hello"), Err(TurnsError::NoTemplate));
     assert_eq!(base.chat(&[]), Err(TurnsError::NoTemplate));
     assert_eq!(base.root(Some("system"), "hello"), Err(TurnsError::NoTemplate));
-    assert_eq!(base.generation_prompt(), []);
+    assert!(base.generation_prompt().is_empty());
     assert_eq!(base.default_root(), tokenizer.encode("\n", false));
     assert_eq!(base.root(None, "").unwrap(), base.default_root());
 }

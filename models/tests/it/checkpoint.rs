@@ -4,8 +4,7 @@ use models::Gguf;
 
 /// The GGUF file that the catalogue calls `name`, fetched where it is not cached.
 pub(crate) fn gguf(name: &str) -> Gguf {
-    let path = if let Ok(p) = std::env::var(format!("T_{}", name.replace(['-', '.'], "_"))) { p.into() } else {
-    models::catalogue::fetch(name, &mut models::catalogue::Quiet)
-        .unwrap_or_else(|error| panic!("{name}: {error}")) };
+    let path = models::catalogue::fetch(name, &mut models::catalogue::Quiet)
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
     Gguf::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

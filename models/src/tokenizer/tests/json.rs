@@ -62,7 +62,7 @@ fn what_is_not_known_is_refused_by_name() {
     check("/model/dropout", json!(0.5), "the model's option", "dropout");
     check("/model/end_of_word_suffix", json!("</w>"), "the model's option", "suffix");
     check("/model/continuing_subword_prefix", json!("##"), "the model's option", "prefix");
-    check("/model/vocab/he", json!(1 << 33), "the highest token id", "8589934592");
+    check("/model/vocab/he", json!(1_u64 << 33), "the highest token id", "8589934592");
     check("/model/vocab/he", json!(5), "the token id 5", "he");
     check("/model/vocab/he", json!(-5), "the id of token \"he\"", "-5");
     check("/model/merges/0", json!(["h"]), "merge 0", "two tokens");
