@@ -316,7 +316,9 @@ fn to_log_probabilities(logits: &mut [f32]) {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
     let log_sum = (f64::from(max) + sum.ln()) as f32;
-    logits.iter_mut().for_each(|x| *x -= log_sum);
+    for x in logits {
+        *x -= log_sum;
+    }
 }
 
 /// Largest difference where either side gives the token at least e^-12.

@@ -6,10 +6,13 @@ use engine::{Event, FinishReason, JoinPolicy, Request, TokenLogprob};
 use kernels::{ChoiceScratch, Filters, Penalties, PenaltyScratch};
 use models::{ModelShape, TokenId};
 
+/// The tail's scores, and the alternatives behind it.
+type Scored = (Vec<TokenLogprob>, Vec<(TokenId, f32)>);
+
 /// What a reader must hear.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
-    pub(crate) scored: Option<(Vec<TokenLogprob>, Vec<(TokenId, f32)>)>,
+    pub(crate) scored: Option<Scored>,
     pub(crate) tokens: Vec<(TokenId, Option<TokenLogprob>)>,
     pub(crate) finish_reason: FinishReason,
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Long enough for a loop that works, on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn start(forwards_left: Option<usize>) -> Engine {
     let (mut model, _) = HashModel::new(shape(4, 60));

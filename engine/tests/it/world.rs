@@ -83,8 +83,7 @@ impl World {
     pub(crate) fn answer(&mut self, request: Request) -> Vec<Event> {
         let (_, heard) = self.submit(request, usize::MAX).unwrap();
         self.finish();
-        let events = heard.lock().unwrap().clone();
-        events
+        heard.lock().unwrap().clone()
     }
 
     /// Puts a fragment and steps until it is there.

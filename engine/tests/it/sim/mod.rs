@@ -21,7 +21,7 @@ fn every_answer_is_the_oracles_under_any_pressure() {
         let mut pressure = script::Pressure::default();
         for seed in (lane..seeds.max(SEEDS)).step_by(lanes as usize) {
             match panic::catch_unwind(|| Sim::run(seed)) {
-                Ok(of_seed) => pressure.add(of_seed),
+                Ok(of_seed) => pressure.add(&of_seed),
                 Err(panic) => {
                     eprintln!("replay with SIM_SEED={seed}");
                     panic::resume_unwind(panic);
@@ -34,7 +34,7 @@ fn every_answer_is_the_oracles_under_any_pressure() {
         let lanes: Vec<_> = (0..lanes).map(|lane| scope.spawn(move || run(lane))).collect();
         let mut all = script::Pressure::default();
         for lane in lanes {
-            all.add(lane.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+            all.add(&lane.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
         }
         all
     });

@@ -52,7 +52,7 @@ pub(super) struct Pressure {
 }
 
 impl Pressure {
-    pub(super) fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.stats.steps += other.stats.steps;
         self.stats.evictions += other.stats.evictions;
         self.stats.preemptions += other.stats.preemptions;
