@@ -19,7 +19,9 @@ pub fn embed(cpu: &Cpu, table: &Matrix, tokens: &[u32], scale: f32, out: &mut [f
     cpu.split_rows(out, cols, GRAIN, |first, rows| {
         for (row, &token) in rows.chunks_exact_mut(cols).zip(&tokens[first..]) {
             table.row(token as usize, row);
-            row.iter_mut().for_each(|value| *value *= scale);
+            for value in row {
+                *value *= scale;
+            }
         }
     });
 }

@@ -7,13 +7,10 @@
 
 use crate::Cpu;
 use crate::cpu::Disjoint;
-use crate::simd::{Simd, Vectorized};
+use crate::simd::{Simd, Vectorized, sum_bytes};
 
 /// Columns of a group.
 pub(crate) const GROUP: usize = 32;
-
-/// See [`Group::quantize`].
-const ROUND: f32 = 12_582_912.0;
 
 /// Elements a thread takes at least: fewer are not worth waking it.
 const GRAIN: usize = 1 << 13;
@@ -69,7 +66,7 @@ impl Input {
 
     /// Tokens.
     pub fn rows(&self) -> usize {
-        if self.cols == 0 { 0 } else { self.floats.len() / self.cols }
+        self.floats.len().checked_div(self.cols).unwrap_or(0)
     }
 
     /// Numbers per token.
@@ -116,20 +113,16 @@ impl Group {
         // Below, 127 / max overflows.
         let (scale, inverse) = if max < 1e-30 { (0.0, 0.0) } else { (max / 127.0, 127.0 / max) };
         let mut codes = [0; GROUP];
-        let mut halves = [0i32; 2];
-        for half in 0..2 {
-            for i in half * GROUP / 2..(half + 1) * GROUP / 2 {
-                // Adding 1.5 · 2^23 leaves the rounded number in the low bits (and NaN anything).
-                let bits = (x[i] * inverse + ROUND).to_bits();
-                let code = bits.wrapping_sub(ROUND.to_bits()).cast_signed();
-                halves[half] = code.wrapping_add(halves[half]);
-                codes[i] = code as i8;
-            }
+        for (code, x) in codes.iter_mut().zip(x) {
+            // Adding 1.5 · 2^23 leaves the rounded number in the low bits (and NaN anything).
+            *code = (x * inverse + 12_582_912.0).to_bits() as i8;
         }
+        let (halves, _) = codes.as_chunks::<{ GROUP / 2 }>();
+        let halves = [sum_bytes(&halves[0]), sum_bytes(&halves[1])];
         Self {
             codes,
             scale,
-            bias: halves[0].wrapping_add(halves[1]) as f32 * scale,
+            bias: (halves[0] + halves[1]) as f32 * scale,
             half_bias: halves.map(|sum| sum as f32 * scale),
         }
     }

@@ -109,9 +109,9 @@ impl Int8<'_> {
             let scales = part.scales.chunks_exact(C::SCALES);
             for (g, (lines, scales)) in lines.zip(scales).enumerate() {
                 let codes = unpack::<S, C>(simd, lines, lanes);
-                for h in 0..C::SCALES {
-                    let scale = simd.load(&scales[h].scale, lanes);
-                    let min = simd.load(&scales[h].min, lanes);
+                for (h, scales) in scales.iter().enumerate() {
+                    let scale = simd.load(&scales.scale, lanes);
+                    let min = simd.load(&scales.min, lanes);
                     for t in 0..T {
                         let x = &x[t][g];
                         let dot = dot::<S, C>(simd, &codes, x, h);

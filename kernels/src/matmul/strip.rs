@@ -42,6 +42,7 @@ pub(super) fn tiles(tokens: Range<usize>) -> impl Iterator<Item = Tile> {
 impl Strip<'_> {
     /// The outputs of one token and one panel, fewer than 16 in the last panel.
     #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "strips write disjoint parts of one output")]
     fn outputs(&self, panel: usize, token: usize) -> &mut [f32] {
         debug_assert!(self.panels.contains(&panel) && self.tokens.contains(&token), "own outputs");
         let row = token * self.rows;

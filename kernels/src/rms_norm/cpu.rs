@@ -38,10 +38,17 @@ fn sum_of_squares(x: &[f32]) -> f32 {
     for (sum, x) in sums.iter_mut().zip(rest) {
         *sum += x * x;
     }
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            sums[i] += sums[i + half];
-        }
-    }
+    add_upper::<8>(&mut sums);
+    add_upper::<4>(&mut sums);
+    add_upper::<2>(&mut sums);
+    add_upper::<1>(&mut sums);
     sums[0]
+}
+
+/// Adds the second `HALF` elements to the first.
+#[inline(always)]
+fn add_upper<const HALF: usize>(sums: &mut [f32; LANES]) {
+    for i in 0..HALF {
+        sums[i] += sums[i + HALF];
+    }
 }

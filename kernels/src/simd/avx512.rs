@@ -4,7 +4,13 @@
 //! bits, exactly. Without, products go through `vpmaddubsw` as nibbles, as in [`super::avx2`].
 
 use super::{LANES, Simd, Vectorized};
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m512, __m512i, _mm256_loadu_si256, _mm512_add_epi16, _mm512_add_epi32, _mm512_and_si512,
+    _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16,
+    _mm512_maddubs_epi16, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps,
+};
 
 /// Proof that the machine has AVX-512 F, BW, DQ and VL (and VNNI): made by [`run`] and
 /// [`run_vnni`] only.

@@ -112,3 +112,28 @@ impl Cpu {
         work.run(Scalar);
     }
 }
+
+/// The sum of 16 bytes.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn sum_bytes(bytes: &[i8; 16]) -> i32 {
+    use std::arch::x86_64::{
+        _mm_cvtsi128_si32, _mm_extract_epi16, _mm_loadu_si128, _mm_sad_epu8, _mm_set1_epi8,
+        _mm_setzero_si128, _mm_xor_si128,
+    };
+    // Left to the compiler, the bytes are added one by one. Instead: raised by 128 they are
+    // unsigned, which SSE2 can add.
+    // SAFETY: SSE2 is part of x86-64, and there are 16 bytes.
+    unsafe {
+        let raised = _mm_xor_si128(_mm_loadu_si128(bytes.as_ptr().cast()), _mm_set1_epi8(-128));
+        let sums = _mm_sad_epu8(raised, _mm_setzero_si128());
+        _mm_cvtsi128_si32(sums) + _mm_extract_epi16::<4>(sums) - 16 * 128
+    }
+}
+
+/// The sum of 16 bytes.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(crate) fn sum_bytes(bytes: &[i8; 16]) -> i32 {
+    bytes.iter().map(|&byte| i32::from(byte)).sum()
+}
