@@ -31,7 +31,8 @@ fn candle(format: BlockFormat, bytes: &[u8], count: usize) -> Vec<f32> {
         BlockFormat::Q5K => GgmlDType::Q5K,
         BlockFormat::Q6K => GgmlDType::Q6K,
     };
-    let storage = QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, dtype).unwrap();
-    let values = QTensor::new(storage, count).unwrap().dequantize(&Device::Cpu).unwrap();
-    values.to_vec1().unwrap()
+    let storage = QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, dtype);
+    let tensor = QTensor::new(storage.expect("whole blocks"), count).expect("their count");
+    let values = tensor.dequantize(&Device::Cpu).expect("candle knows the format");
+    values.to_vec1().expect("one dimension of f32")
 }
