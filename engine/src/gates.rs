@@ -14,11 +14,20 @@ pub struct Gate {
     pub name: &'static str,
     /// What was compared with what.
     pub meaning: &'static str,
-    /// Largest absolute difference between log-probabilities; infinite when bytes that must be
-    /// equal differ.
+    /// By the measure of the bound; infinite when bytes that must be equal differ.
     pub error: f32,
     /// The largest allowed; 0 asks for the same bits.
     pub limit: f32,
+}
+
+/// What rounding may change where bits need not be equal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// Largest absolute difference between log-probabilities above -12: for f32 weights and KV.
+    Largest(f32),
+    /// Mean over rows of the Kullback-Leibler divergence, in nats: where activations are
+    /// quantized, a rounding can flip, which single log-probabilities show and the whole does not.
+    Divergence(f32),
 }
 
 impl Gate {
@@ -39,12 +48,12 @@ pub struct Sample {
     pub tail: Vec<TokenId>,
 }
 
-/// Runs every gate. `tolerance` bounds what rounding may change in a log-probability: 1e-3 for
-/// f32 weights and KV; more where activations are quantized and a rounding can flip.
+/// Runs every gate.
 ///
 /// # Panics
 /// When the pool is too small for the sample, three times over.
-pub fn run(model: &mut dyn Model, sample: &Sample, tolerance: f32) -> Vec<Gate> {
+pub fn run(model: &mut dyn Model, sample: &Sample, bound: Bound) -> Vec<Gate> {
+    let (Bound::Largest(tolerance) | Bound::Divergence(tolerance)) = bound;
     let gate = |name, meaning, error, limit| Gate { name, meaning, error, limit };
     vec![
         gate("chunks", "prefill in chunks = prefill at once", chunks(model, sample), 0.0),
@@ -52,14 +61,19 @@ pub fn run(model: &mut dyn Model, sample: &Sample, tolerance: f32) -> Vec<Gate> 
         gate(
             "recompute",
             "recompute over joined runs = plain prefill",
-            recompute(model, sample),
+            recompute(model, sample, bound),
             tolerance,
         ),
-        gate("single", "one fragment under reuse = recompute", single(model, sample), tolerance),
+        gate(
+            "single",
+            "one fragment under reuse = recompute",
+            single(model, sample, bound),
+            tolerance,
+        ),
         gate(
             "moved",
             "a moved fragment = the fragment encoded there",
-            moved(model, sample),
+            moved(model, sample, bound),
             tolerance,
         ),
         gate("dropped", "a dropped fragment leaves no trace", dropped(model, sample), 0.0),
@@ -166,6 +180,16 @@ impl<'m> Desk<'m> {
     }
 }
 
+impl Bound {
+    /// How far `got` is from `want`, both log-probabilities `[rows, vocab]`.
+    fn measure(self, vocab: usize, want: &[f32], got: &[f32]) -> f32 {
+        match self {
+            Self::Largest(_) => difference(want, got),
+            Self::Divergence(_) => divergence(vocab, want, got),
+        }
+    }
+}
+
 /// Everything a sample holds, one after another.
 fn concatenation(sample: &Sample) -> Vec<TokenId> {
     let parts = [&sample.root, &sample.fragments[0], &sample.fragments[1], &sample.fragments[2]];
@@ -225,8 +249,9 @@ fn batch(model: &mut dyn Model, sample: &Sample) -> f32 {
     bits(&alone.concat(), &together)
 }
 
-fn recompute(model: &mut dyn Model, sample: &Sample) -> f32 {
+fn recompute(model: &mut dyn Model, sample: &Sample, bound: Bound) -> f32 {
     let mut desk = Desk::new(model);
+    let vocab = desk.model.shape().vocab;
     let (_, plain) = desk.write(&concatenation(sample), 0, &[], usize::MAX);
     // The same rows, each part in pages of its own, every part seeing all before it.
     let (mut before, mut joined) = (Vec::<Written>::new(), Vec::new());
@@ -238,10 +263,10 @@ fn recompute(model: &mut dyn Model, sample: &Sample) -> f32 {
         before.push(written);
         joined.extend(got);
     }
-    difference(&plain, &joined)
+    bound.measure(vocab, &plain, &joined)
 }
 
-fn single(model: &mut dyn Model, sample: &Sample) -> f32 {
+fn single(model: &mut dyn Model, sample: &Sample, bound: Bound) -> f32 {
     let mut desk = Desk::new(model);
     let vocab = desk.model.shape().vocab;
     let fragment = &sample.fragments[0];
@@ -251,13 +276,14 @@ fn single(model: &mut dyn Model, sample: &Sample) -> f32 {
     let (root, _) = desk.write(&sample.root, 0, &[], usize::MAX);
     let (fragment, _) = desk.write(fragment, root.rows, &[&root], usize::MAX);
     let (_, tail) = desk.write(&sample.tail, fragment.end(), &[&root, &fragment], usize::MAX);
-    difference(&plain[plain.len() - sample.tail.len() * vocab..], &tail)
+    bound.measure(vocab, &plain[plain.len() - sample.tail.len() * vocab..], &tail)
 }
 
 /// A score depends on the distance alone: a fragment and its tail, both further on by the same
 /// offset, give the same tail. The fragment's keys stay where they were rotated.
-fn moved(model: &mut dyn Model, sample: &Sample) -> f32 {
+fn moved(model: &mut dyn Model, sample: &Sample, bound: Bound) -> f32 {
     let mut desk = Desk::new(model);
+    let vocab = desk.model.shape().vocab;
     let fragment = &sample.fragments[1];
     let (here, _) = desk.write(fragment, 0, &[], usize::MAX);
     let (_, want) = desk.write(&sample.tail, here.end(), &[&here], usize::MAX);
@@ -267,7 +293,8 @@ fn moved(model: &mut dyn Model, sample: &Sample) -> f32 {
         let (_, got) = desk.write(&sample.tail, there.end(), &[&there], usize::MAX);
         let (encoded, _) = desk.write(fragment, offset, &[], usize::MAX);
         let (_, encoded) = desk.write(&sample.tail, encoded.end(), &[&encoded], usize::MAX);
-        error = error.max(difference(&want, &got)).max(difference(&encoded, &got));
+        error = error.max(bound.measure(vocab, &want, &got));
+        error = error.max(bound.measure(vocab, &encoded, &got));
     }
     error
 }
@@ -330,6 +357,16 @@ fn difference(want: &[f32], got: &[f32]) -> f32 {
     pairs.fold(0.0, |worst, (w, g)| {
         if w.is_finite() && g.is_finite() { worst.max((w - g).abs()) } else { f32::INFINITY }
     })
+}
+
+/// Mean over rows of the divergence of `got` from `want`.
+fn divergence(vocab: usize, want: &[f32], got: &[f32]) -> f32 {
+    if want.len() != got.len() {
+        return f32::INFINITY;
+    }
+    let terms = want.iter().zip(got).map(|(&w, &g)| f64::from(w).exp() * f64::from(w - g));
+    let mean = terms.sum::<f64>() / (want.len() / vocab) as f64;
+    if mean.is_finite() { mean as f32 } else { f32::INFINITY }
 }
 
 /// 0 for the same bits; else the difference, or infinity where that rounds to 0.

@@ -61,7 +61,7 @@ pub struct LogArgs {
         global = true,
         env = "CENTO_LOG",
         value_name = "FILTER",
-        default_value = "warn,cento=info"
+        default_value = "warn,hf_hub=off,cento=info"
     )]
     #[arg(value_parser = parse_filter, help_heading = "Logging")]
     log: String,
