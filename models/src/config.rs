@@ -147,7 +147,9 @@ fn json(value: &Value) -> Json {
     match value {
         Value::Uint(n) => (*n).into(),
         Value::Int(n) => (*n).into(),
-        Value::Float(x) => (*x).into(),
+        Value::Float(x) if x.is_finite() => (*x).into(),
+        // JSON has no such numbers: as text they are refused where a number is asked for.
+        Value::Float(x) => x.to_string().into(),
         Value::Bool(b) => (*b).into(),
         Value::Str(text) => text.as_str().into(),
         Value::Array(Array::Ints(v)) => v.as_slice().into(),

@@ -32,7 +32,8 @@ impl Decoder {
         shape: ModelShape,
     ) -> Self {
         let table = |frequencies: &Frequencies| {
-            RopeTable::new(description.rope_style, frequencies.to_f32(), shape.context_max)
+            let positions_max = shape.context_max.min(ROPE_POSITIONS_MAX);
+            RopeTable::new(description.rope_style, frequencies.to_f32(), positions_max)
         };
         let rope = table(&description.rope);
         let rope_local = description.rope_local.as_ref().map(table);
@@ -305,3 +306,7 @@ impl Rows<'_> {
         kernels::add(cpu, self.x, out);
     }
 }
+
+/// Positions whose angles are held in memory; further ones are computed when asked for. More than
+/// any model is trained for, and a bound on what a wild configuration can ask for.
+const ROPE_POSITIONS_MAX: usize = 1 << 20;

@@ -1,0 +1,213 @@
+//! A desk to try a decoder on: writes tokens to fresh pages and keeps the runs they make.
+
+use kernels::{PageId, RowAddr, Run, Span};
+use models::{Batch, Decoder, KvDtype, LoadOptions, Model, TokenId};
+use std::path::PathBuf;
+
+/// Every architecture there is a tiny model of.
+pub const TINY: [&str; 6] = ["llama", "llama-rope3", "mistral", "qwen2", "qwen3", "gemma3"];
+
+/// Folder of a tiny model.
+pub fn tiny(arch: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny").join(arch)
+}
+
+/// Exact arithmetic, one thread, little memory.
+pub fn options() -> LoadOptions {
+    LoadOptions { threads: 1, kv_dtype: KvDtype::F32, kv_bytes: 64 << 20, ..LoadOptions::default() }
+}
+
+/// Loads a tiny model without a tokenizer.
+pub fn load(arch: &str, options: &LoadOptions) -> Decoder {
+    let (decoder, _) = Decoder::load(&tiny(arch), options, &[0; 32])
+        .unwrap_or_else(|error| panic!("{arch}: {error}"));
+    decoder
+}
+
+/// Deterministic tokens below `vocab`.
+pub fn tokens(seed: u64, count: usize, vocab: u64) -> Vec<TokenId> {
+    (0..count as u64).map(|i| (mix(seed << 32 | i) % vocab) as TokenId).collect()
+}
+
+/// SplitMix64's output function over a counter.
+pub fn mix(counter: u64) -> u64 {
+    let mut x = counter.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+/// Rows that were written, standing somewhere.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub pages: Vec<PageId>,
+    pub rows: u32,
+    pub start: u32,
+    pub shift: i32,
+}
+
+impl Written {
+    pub fn run(&self) -> Run<'_> {
+        Run { pages: &self.pages, rows: self.rows, start: self.start, shift: self.shift }
+    }
+
+    pub fn end(&self) -> u32 {
+        self.start + self.rows
+    }
+
+    /// The same rows standing at `start`.
+    pub fn placed(&self, start: u32) -> Self {
+        let shift = self.shift + start as i32 - self.start as i32;
+        Self { start, shift, ..self.clone() }
+    }
+
+    fn addr(&self, row: u32, page_rows: u32) -> RowAddr {
+        RowAddr { page: self.pages[(row / page_rows) as usize], row: row % page_rows }
+    }
+}
+
+/// A decoder and the pages of it that are taken.
+pub struct Desk {
+    pub model: Decoder,
+    pages_used: u32,
+}
+
+impl Desk {
+    pub fn new(model: Decoder) -> Self {
+        Self { model, pages_used: 0 }
+    }
+
+    /// Leaves pages out, so that what follows lies elsewhere.
+    pub fn skip_pages(&mut self, count: u32) {
+        self.pages_used += count;
+    }
+
+    fn page_rows(&self) -> u32 {
+        self.model.shape().page_rows as u32
+    }
+
+    fn blank(&mut self, rows: usize, start: u32) -> Written {
+        let count = rows.div_ceil(self.page_rows() as usize) as u32;
+        let pages = (self.pages_used..self.pages_used + count).map(PageId).collect();
+        self.pages_used += count;
+        assert!(self.pages_used as usize <= self.model.shape().pages, "the pool is too small");
+        Written { pages, rows: 0, start, shift: 0 }
+    }
+
+    /// Forwards `tokens` from position `start` after `before`, `chunk` rows at a time: the run,
+    /// and logits `[rows, vocab]`.
+    pub fn write(
+        &mut self,
+        tokens: &[TokenId],
+        start: u32,
+        before: &[&Written],
+        chunk: usize,
+    ) -> (Written, Vec<f32>) {
+        let page_rows = self.page_rows();
+        let mut own = self.blank(tokens.len(), start);
+        let mut all = Vec::new();
+        for part in tokens.chunks(chunk) {
+            let first = own.rows;
+            own.rows += part.len() as u32;
+            let writes: Vec<_> = (first..own.rows).map(|r| own.addr(r, page_rows)).collect();
+            let positions: Vec<_> = (first..own.rows).map(|r| start + r).collect();
+            let runs: Vec<_> = before.iter().map(|w| w.run()).chain([own.run()]).collect();
+            let spans = [Span { rows: 0..part.len(), runs: &runs }];
+            let logits_rows: Vec<_> = (0..part.len()).collect();
+            let mut logits = Vec::new();
+            self.model.forward(
+                &Batch {
+                    tokens: part,
+                    positions: &positions,
+                    writes: &writes,
+                    spans: &spans,
+                    logits_rows: &logits_rows,
+                },
+                &mut logits,
+            );
+            all.extend(logits);
+        }
+        (own, all)
+    }
+
+    /// Encodes without asking for logits.
+    pub fn encode(&mut self, tokens: &[TokenId], start: u32, before: &[&Written]) -> Written {
+        let page_rows = self.page_rows();
+        let mut own = self.blank(tokens.len(), start);
+        own.rows = tokens.len() as u32;
+        let writes: Vec<_> = (0..own.rows).map(|r| own.addr(r, page_rows)).collect();
+        let positions: Vec<_> = (0..own.rows).map(|r| start + r).collect();
+        let runs: Vec<_> = before.iter().map(|w| w.run()).chain([own.run()]).collect();
+        let spans = [Span { rows: 0..tokens.len(), runs: &runs }];
+        let batch = Batch {
+            tokens,
+            positions: &positions,
+            writes: &writes,
+            spans: &spans,
+            logits_rows: &[],
+        };
+        self.model.forward(&batch, &mut Vec::new());
+        own
+    }
+
+    /// Several texts after one root, all in one batch: their runs, and logits of all rows.
+    pub fn write_together(
+        &mut self,
+        texts: &[Vec<TokenId>],
+        root: &Written,
+    ) -> (Vec<Written>, Vec<f32>) {
+        let page_rows = self.page_rows();
+        let mut own = Vec::new();
+        let (mut tokens, mut positions, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+        for text in texts {
+            let mut written = self.blank(text.len(), root.end());
+            written.rows = text.len() as u32;
+            positions.extend(written.start..written.end());
+            writes.extend((0..written.rows).map(|r| written.addr(r, page_rows)));
+            tokens.extend_from_slice(text);
+            own.push(written);
+        }
+        let runs: Vec<_> = own.iter().map(|written| [root.run(), written.run()]).collect();
+        let mut spans: Vec<Span<'_>> = Vec::new();
+        for runs in &runs {
+            let begin = spans.last().map_or(0, |span| span.rows.end);
+            spans.push(Span { rows: begin..begin + runs[1].rows as usize, runs });
+        }
+        let logits_rows: Vec<_> = (0..tokens.len()).collect();
+        let batch = Batch {
+            tokens: &tokens,
+            positions: &positions,
+            writes: &writes,
+            spans: &spans,
+            logits_rows: &logits_rows,
+        };
+        let mut logits = Vec::new();
+        self.model.forward(&batch, &mut logits);
+        (own, logits)
+    }
+
+    pub fn digest(&self, written: &Written) -> [u8; 32] {
+        self.model.digest(&written.pages, written.rows as usize)
+    }
+}
+
+/// Log-probabilities of one row of logits, in f64.
+pub fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
+    logits.iter().map(|&x| f64::from(x - max) - sum.ln()).collect()
+}
+
+/// Largest difference between log-probabilities of two sets of logits.
+pub fn difference(a: &[f32], b: &[f32], vocab: usize) -> f64 {
+    assert_eq!(a.len(), b.len(), "as many logits");
+    let rows = a.chunks(vocab).zip(b.chunks(vocab));
+    rows.flat_map(|(a, b)| log_softmax(a).into_iter().zip(log_softmax(b)))
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f64::max)
+}
+
+/// The same bits in both.
+pub fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}

@@ -1,0 +1,117 @@
+//! The catalogue's models against an independent implementation in f32 over the same weights.
+//!
+//! Reads the files `NAME.gguf` in the folder that `CENTO_TEST_MODELS` names. Tolerances: those
+//! that rounding of activations to 8 bits needs, measured on llama.cpp with the same files.
+
+use crate::desk::{Desk, Written, log_softmax};
+use models::{Decoder, KvDtype, LoadOptions, Model, TokenId};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// One prompt.
+#[derive(Deserialize)]
+struct Golden {
+    ids: Vec<TokenId>,
+    /// Predicted tokens.
+    n: usize,
+    nll_sum: f64,
+    /// After the last id.
+    top10: Vec<(usize, f64)>,
+    /// Greedy decoding; empty for long prompts.
+    greedy24: Vec<TokenId>,
+}
+
+/// What differs at most, over the prompts of a model.
+#[derive(Debug, Default)]
+struct Worst {
+    nll_long: f64,
+    nll_short: f64,
+    top10: f64,
+    greedy_margin: f64,
+}
+
+#[test]
+fn smollm2_135m() {
+    check("smollm2-135m");
+}
+
+#[test]
+fn gemma_3_270m() {
+    check("gemma-3-270m");
+}
+
+#[test]
+fn qwen2_5_coder_0_5b() {
+    check("qwen2.5-coder-0.5b");
+}
+
+fn check(name: &str) {
+    let Some(path) = model_path(name) else { return };
+    let text = std::fs::read_to_string(
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/golden/{name}.json")),
+    )
+    .unwrap();
+    let prompts: Vec<Golden> = serde_json::from_str(&text).unwrap();
+    let mut worst = Worst::default();
+    let options = LoadOptions { kv_dtype: KvDtype::F16, ..LoadOptions::default() };
+    let (decoder, _) = Decoder::load(&path, &options, &[0; 32]).unwrap();
+    let mut desk = Desk::new(decoder);
+    for (index, golden) in prompts.iter().enumerate() {
+        prompt(&mut desk, golden, &mut worst, &format!("{name}, prompt {index}"));
+    }
+    println!("{name}: {worst:.4?}");
+    assert!(worst.nll_long < 0.012, "{name}: nll per token of the long prompt: {worst:?}");
+    assert!(worst.nll_short < 0.06, "{name}: nll per token of short prompts: {worst:?}");
+    assert!(worst.top10 < 0.4, "{name}: log-probabilities of the likeliest: {worst:?}");
+    assert!(worst.greedy_margin < 0.75, "{name}: another greedy token: {worst:?}");
+}
+
+fn prompt(desk: &mut Desk, golden: &Golden, worst: &mut Worst, case: &str) {
+    let vocab = desk.model.shape().vocab;
+    let chunk = desk.model.shape().logits_rows_max.min(desk.model.shape().batch_rows_max);
+    let (written, logits) = desk.write(&golden.ids, 0, &[], chunk);
+    let rows: Vec<_> = logits.chunks(vocab).map(log_softmax).collect();
+    let nll: f64 = -(1..golden.ids.len()).map(|i| rows[i - 1][golden.ids[i] as usize]).sum::<f64>();
+    let error = (nll - golden.nll_sum).abs() / golden.n as f64;
+    let kept = if golden.n < 40 { &mut worst.nll_short } else { &mut worst.nll_long };
+    *kept = kept.max(error);
+
+    let last = rows.last().unwrap();
+    for &(token, want) in golden.top10.iter().filter(|(_, want)| *want > -6.0) {
+        worst.top10 = worst.top10.max((last[token] - want).abs());
+    }
+    if golden.top10[0].1 - golden.top10[1].1 >= 0.75 {
+        assert_eq!(top(last), golden.top10[0].0, "{case}: the likeliest token");
+    }
+
+    // Equal up to the first place where the two candidates lie close together.
+    let mut row = last.clone();
+    let mut runs = vec![written];
+    for &want in &golden.greedy24 {
+        let got = top(&row);
+        if got != want as usize {
+            worst.greedy_margin = worst.greedy_margin.max(row[got] - row[want as usize]);
+            return;
+        }
+        let seen: Vec<_> = runs.iter().collect();
+        let end = runs.last().map_or(0, Written::end);
+        let (next, logits) = desk.write(&[want], end, &seen, 1);
+        runs.push(next);
+        row = log_softmax(&logits);
+    }
+}
+
+fn top(row: &[f64]) -> usize {
+    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap()
+}
+
+/// None, said aloud, where the folder is not named; with `CENTO_REQUIRE_MODELS` that fails.
+fn model_path(name: &str) -> Option<PathBuf> {
+    let Some(folder) = std::env::var_os("CENTO_TEST_MODELS") else {
+        let required = std::env::var_os("CENTO_REQUIRE_MODELS").is_some();
+        assert!(!required, "{name}: CENTO_TEST_MODELS names no folder");
+        println!("skipped: {name}: CENTO_TEST_MODELS names no folder");
+        return None;
+    };
+    Some(PathBuf::from(folder).join(format!("{name}.gguf")))
+}
