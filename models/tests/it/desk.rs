@@ -5,32 +5,32 @@ use models::{Batch, Decoder, KvDtype, LoadOptions, Model, TokenId};
 use std::path::PathBuf;
 
 /// Every architecture there is a tiny model of.
-pub const TINY: [&str; 6] = ["llama", "llama-rope3", "mistral", "qwen2", "qwen3", "gemma3"];
+pub(crate) const TINY: [&str; 6] = ["llama", "llama-rope3", "mistral", "qwen2", "qwen3", "gemma3"];
 
 /// Folder of a tiny model.
-pub fn tiny(arch: &str) -> PathBuf {
+pub(crate) fn tiny(arch: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny").join(arch)
 }
 
 /// Exact arithmetic, one thread, little memory.
-pub fn options() -> LoadOptions {
+pub(crate) fn options() -> LoadOptions {
     LoadOptions { threads: 1, kv_dtype: KvDtype::F32, kv_bytes: 64 << 20, ..LoadOptions::default() }
 }
 
 /// Loads a tiny model without a tokenizer.
-pub fn load(arch: &str, options: &LoadOptions) -> Decoder {
+pub(crate) fn load(arch: &str, options: &LoadOptions) -> Decoder {
     let (decoder, _) = Decoder::load(&tiny(arch), options, &[0; 32])
         .unwrap_or_else(|error| panic!("{arch}: {error}"));
     decoder
 }
 
 /// Deterministic tokens below `vocab`.
-pub fn tokens(seed: u64, count: usize, vocab: u64) -> Vec<TokenId> {
+pub(crate) fn tokens(seed: u64, count: usize, vocab: u64) -> Vec<TokenId> {
     (0..count as u64).map(|i| (mix(seed << 32 | i) % vocab) as TokenId).collect()
 }
 
 /// SplitMix64's output function over a counter.
-pub fn mix(counter: u64) -> u64 {
+pub(crate) fn mix(counter: u64) -> u64 {
     let mut x = counter.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -39,24 +39,24 @@ pub fn mix(counter: u64) -> u64 {
 
 /// Rows that were written, standing somewhere.
 #[derive(Clone, Debug)]
-pub struct Written {
-    pub pages: Vec<PageId>,
-    pub rows: u32,
-    pub start: u32,
-    pub shift: i32,
+pub(crate) struct Written {
+    pub(crate) pages: Vec<PageId>,
+    pub(crate) rows: u32,
+    pub(crate) start: u32,
+    pub(crate) shift: i32,
 }
 
 impl Written {
-    pub fn run(&self) -> Run<'_> {
+    pub(crate) fn run(&self) -> Run<'_> {
         Run { pages: &self.pages, rows: self.rows, start: self.start, shift: self.shift }
     }
 
-    pub fn end(&self) -> u32 {
+    pub(crate) fn end(&self) -> u32 {
         self.start + self.rows
     }
 
     /// The same rows standing at `start`.
-    pub fn placed(&self, start: u32) -> Self {
+    pub(crate) fn placed(&self, start: u32) -> Self {
         let shift = self.shift + start as i32 - self.start as i32;
         Self { start, shift, ..self.clone() }
     }
@@ -67,18 +67,18 @@ impl Written {
 }
 
 /// A decoder and the pages of it that are taken.
-pub struct Desk {
-    pub model: Decoder,
+pub(crate) struct Desk {
+    pub(crate) model: Decoder,
     pages_used: u32,
 }
 
 impl Desk {
-    pub fn new(model: Decoder) -> Self {
+    pub(crate) fn new(model: Decoder) -> Self {
         Self { model, pages_used: 0 }
     }
 
     /// Leaves pages out, so that what follows lies elsewhere.
-    pub fn skip_pages(&mut self, count: u32) {
+    pub(crate) fn skip_pages(&mut self, count: u32) {
         self.pages_used += count;
     }
 
@@ -96,7 +96,7 @@ impl Desk {
 
     /// Forwards `tokens` from position `start` after `before`, `chunk` rows at a time: the run,
     /// and logits `[rows, vocab]`.
-    pub fn write(
+    pub(crate) fn write(
         &mut self,
         tokens: &[TokenId],
         start: u32,
@@ -131,7 +131,12 @@ impl Desk {
     }
 
     /// Encodes without asking for logits.
-    pub fn encode(&mut self, tokens: &[TokenId], start: u32, before: &[&Written]) -> Written {
+    pub(crate) fn encode(
+        &mut self,
+        tokens: &[TokenId],
+        start: u32,
+        before: &[&Written],
+    ) -> Written {
         let page_rows = self.page_rows();
         let mut own = self.blank(tokens.len(), start);
         own.rows = tokens.len() as u32;
@@ -151,7 +156,7 @@ impl Desk {
     }
 
     /// Several texts after one root, all in one batch: their runs, and logits of all rows.
-    pub fn write_together(
+    pub(crate) fn write_together(
         &mut self,
         texts: &[Vec<TokenId>],
         root: &Written,
@@ -186,20 +191,20 @@ impl Desk {
         (own, logits)
     }
 
-    pub fn digest(&self, written: &Written) -> [u8; 32] {
+    pub(crate) fn digest(&self, written: &Written) -> [u8; 32] {
         self.model.digest(&written.pages, written.rows as usize)
     }
 }
 
 /// Log-probabilities of one row of logits, in f64.
-pub fn log_softmax(logits: &[f32]) -> Vec<f64> {
+pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
     logits.iter().map(|&x| f64::from(x - max) - sum.ln()).collect()
 }
 
 /// Largest difference between log-probabilities of two sets of logits.
-pub fn difference(a: &[f32], b: &[f32], vocab: usize) -> f64 {
+pub(crate) fn difference(a: &[f32], b: &[f32], vocab: usize) -> f64 {
     assert_eq!(a.len(), b.len(), "as many logits");
     let rows = a.chunks(vocab).zip(b.chunks(vocab));
     rows.flat_map(|(a, b)| log_softmax(a).into_iter().zip(log_softmax(b)))
@@ -208,6 +213,6 @@ pub fn difference(a: &[f32], b: &[f32], vocab: usize) -> f64 {
 }
 
 /// The same bits in both.
-pub fn same_bits(a: &[f32], b: &[f32]) -> bool {
+pub(crate) fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }

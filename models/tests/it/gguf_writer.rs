@@ -4,42 +4,42 @@ use crate::desk::tiny;
 use std::collections::BTreeMap;
 
 /// ggml's type ids that the tests write.
-pub const F32: u32 = 0;
-pub const Q8_0: u32 = 8;
+pub(crate) const F32: u32 = 0;
+pub(crate) const Q8_0: u32 = 8;
 
 /// A metadata value as the format writes it: type id, then bytes.
 #[derive(Clone, Debug)]
-pub struct Pair {
-    pub key: Vec<u8>,
-    pub kind: u32,
-    pub bytes: Vec<u8>,
+pub(crate) struct Pair {
+    pub(crate) key: Vec<u8>,
+    pub(crate) kind: u32,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// A tensor, its dimensions innermost first as the format has them.
 #[derive(Clone, Debug)]
-pub struct TensorToWrite {
-    pub name: String,
-    pub dims: Vec<u64>,
-    pub kind: u32,
-    pub data: Vec<u8>,
+pub(crate) struct TensorToWrite {
+    pub(crate) name: String,
+    pub(crate) dims: Vec<u64>,
+    pub(crate) kind: u32,
+    pub(crate) data: Vec<u8>,
     /// Instead of where the data really lies.
-    pub offset: Option<u64>,
+    pub(crate) offset: Option<u64>,
 }
 
 /// A file to be.
 #[derive(Clone, Debug)]
-pub struct GgufWriter {
-    pub magic: [u8; 4],
-    pub version: u32,
-    pub pairs: Vec<Pair>,
-    pub tensors: Vec<TensorToWrite>,
+pub(crate) struct GgufWriter {
+    pub(crate) magic: [u8; 4],
+    pub(crate) version: u32,
+    pub(crate) pairs: Vec<Pair>,
+    pub(crate) tensors: Vec<TensorToWrite>,
     /// Instead of the true counts.
-    pub pair_count: Option<u64>,
-    pub tensor_count: Option<u64>,
+    pub(crate) pair_count: Option<u64>,
+    pub(crate) tensor_count: Option<u64>,
 }
 
 impl GgufWriter {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             magic: *b"GGUF",
             version: 3,
@@ -50,39 +50,39 @@ impl GgufWriter {
         }
     }
 
-    pub fn raw(&mut self, key: &str, kind: u32, bytes: Vec<u8>) {
+    pub(crate) fn raw(&mut self, key: &str, kind: u32, bytes: Vec<u8>) {
         self.drop_key(key);
         self.pairs.push(Pair { key: key.into(), kind, bytes });
     }
 
-    pub fn u32(&mut self, key: &str, value: u32) {
+    pub(crate) fn u32(&mut self, key: &str, value: u32) {
         self.raw(key, 4, value.to_le_bytes().into());
     }
 
-    pub fn f32(&mut self, key: &str, value: f32) {
+    pub(crate) fn f32(&mut self, key: &str, value: f32) {
         self.raw(key, 6, value.to_le_bytes().into());
     }
 
-    pub fn text(&mut self, key: &str, value: &str) {
+    pub(crate) fn text(&mut self, key: &str, value: &str) {
         self.raw(key, 8, string(value.as_bytes()));
     }
 
-    pub fn drop_key(&mut self, key: &str) {
+    pub(crate) fn drop_key(&mut self, key: &str) {
         self.pairs.retain(|pair| pair.key != key.as_bytes());
     }
 
-    pub fn drop_tensor(&mut self, name: &str) {
+    pub(crate) fn drop_tensor(&mut self, name: &str) {
         self.tensors.retain(|tensor| tensor.name != name);
     }
 
     /// A tensor of this name, to be made wrong.
-    pub fn tensor(&mut self, name: &str) -> &mut TensorToWrite {
+    pub(crate) fn tensor(&mut self, name: &str) -> &mut TensorToWrite {
         let tensor = self.tensors.iter_mut().find(|tensor| tensor.name == name);
         tensor.unwrap_or_else(|| panic!("no tensor {name}"))
     }
 
     /// Adds f32 data of `shape`, outermost dimension first.
-    pub fn floats(&mut self, name: &str, shape: &[usize], data: &[f32]) {
+    pub(crate) fn floats(&mut self, name: &str, shape: &[usize], data: &[f32]) {
         let dims = shape.iter().rev().map(|&dim| dim as u64).collect();
         let data = data.iter().flat_map(|x| x.to_le_bytes()).collect();
         let tensor = TensorToWrite { name: name.into(), dims, kind: F32, data, offset: None };
@@ -90,7 +90,7 @@ impl GgufWriter {
     }
 
     /// Everything before the data, without padding.
-    pub fn header(&self) -> Vec<u8> {
+    pub(crate) fn header(&self) -> Vec<u8> {
         let mut out = self.magic.to_vec();
         out.extend(self.version.to_le_bytes());
         out.extend(self.tensor_count.unwrap_or(self.tensors.len() as u64).to_le_bytes());
@@ -113,7 +113,7 @@ impl GgufWriter {
     }
 
     /// The whole file.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = self.header();
         for tensor in &self.tensors {
             out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
@@ -124,14 +124,14 @@ impl GgufWriter {
 }
 
 /// Length and bytes.
-pub fn string(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn string(bytes: &[u8]) -> Vec<u8> {
     let mut out = (bytes.len() as u64).to_le_bytes().to_vec();
     out.extend(bytes);
     out
 }
 
 /// A one-layer Llama of nothing much: right in every way.
-pub fn smallest() -> GgufWriter {
+pub(crate) fn smallest() -> GgufWriter {
     let (dim, ffn, vocab) = (16, 24, 8);
     let mut file = GgufWriter::new();
     file.text("general.architecture", "llama");
@@ -164,7 +164,7 @@ pub fn smallest() -> GgufWriter {
 
 /// A tiny model of the tests as a converter to GGUF would write it: other names, Q and K of Llamas
 /// permuted for interleaved rotation, 1 added to Gemma's norms.
-pub fn converted(folder: &str) -> GgufWriter {
+pub(crate) fn converted(folder: &str) -> GgufWriter {
     let config = std::fs::read_to_string(tiny(folder).join("config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
     let number = |key: &str| config[key].as_u64().unwrap() as u32;

@@ -198,7 +198,7 @@ fn mutated_files_never_panic() {
 }
 
 /// A few bytes of the first `reach` changed, or a piece cut out or doubled.
-pub fn mutate(file: &[u8], reach: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn mutate(file: &[u8], reach: usize, seed: u64) -> Vec<u8> {
     let mut counter = seed << 16;
     let mut draw = |below: usize| {
         counter += 1;

@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 
 /// What PyTorch says about one sequence of tokens.
 #[derive(Deserialize)]
-pub struct Golden {
-    pub ids: Vec<u32>,
+pub(crate) struct Golden {
+    pub(crate) ids: Vec<u32>,
     /// Log-probability of `ids[i + 1]` after `ids[..=i]`.
-    pub token_logprobs: Vec<f64>,
+    pub(crate) token_logprobs: Vec<f64>,
     /// Whole rows of log-probabilities.
     rows: BTreeMap<usize, Vec<f64>>,
     top5_last: Vec<(usize, f64)>,
 }
 
-pub fn golden(arch: &str) -> Golden {
+pub(crate) fn golden(arch: &str) -> Golden {
     let text = std::fs::read_to_string(tiny(arch).join("golden.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
