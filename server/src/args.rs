@@ -12,7 +12,7 @@ use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
 /// Cento: a local LLM server that caches every piece of a prompt on its own and joins pieces
 /// without prefill.
 #[derive(Debug, Parser)]
-#[command(name = "cento", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "cento", version, max_term_width = 100)]
 #[command(after_help = "\
 Start here:
   cento demo                          see the idea on a small model, in a minute or two
@@ -141,7 +141,7 @@ pub struct ServeArgs {
     #[arg(long, env = "CENTO_REQUEST_TIMEOUT", value_name = "SECONDS", default_value = "600")]
     pub request_timeout: Seconds,
 
-    /// Generations that may wait for a place; beyond it requests get 503.
+    /// Generations that may wait for a place; beyond it requests get 429.
     #[arg(long, env = "CENTO_QUEUE", value_name = "N", default_value = "64")]
     pub queue: NonZeroUsize,
 

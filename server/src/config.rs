@@ -100,7 +100,7 @@ impl TryFrom<ServeArgs> for ServeConfig {
     type Error = ConfigError;
 
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
-        let unusable = |source| ConfigError::Host { host: args.host.clone(), source };
+        let unusable = |cause| ConfigError::Host { host: args.host.clone(), cause };
         let address = (args.host.as_str(), args.port)
             .to_socket_addrs()
             .map_err(unusable)?
@@ -228,22 +228,22 @@ pub enum ConfigError {
         min: Bytes,
     },
     /// The host does not resolve to an address.
-    #[error("--host {host}: not an address of this machine: {source}")]
+    #[error("--host {host}: not an address of this machine: {cause}")]
     Host {
         /// As typed.
         host: String,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file named by a flag cannot be read.
-    #[error("{flag}: cannot read {path}: {source}")]
+    #[error("{flag}: cannot read {path}: {cause}")]
     Unreadable {
         /// The flag.
         flag: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The key file holds no key: everybody would be locked out.
     #[error("--api-key-file: {path} holds no key: write one on a line")]
@@ -283,10 +283,10 @@ const BODY_LIMIT_MIN: Bytes = Bytes(1 << 10);
 
 fn read_api_keys(path: &Path) -> Result<BTreeSet<String>, ConfigError> {
     let flag = "--api-key-file";
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+    let text = fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
         flag,
         path: path.to_owned(),
-        source,
+        cause,
     })?;
     let lines = text.lines().map(str::trim);
     let keys: BTreeSet<String> = lines
@@ -301,19 +301,19 @@ fn read_api_keys(path: &Path) -> Result<BTreeSet<String>, ConfigError> {
 
 fn read_fragment(text: String) -> Result<String, ConfigError> {
     let Some(path) = text.strip_prefix('@') else { return Ok(text) };
-    fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+    fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
         flag: "--fragment",
         path: path.into(),
-        source,
+        cause,
     })
 }
 
 fn read_standard_input() -> Result<String, ConfigError> {
     let mut text = String::new();
-    io::stdin().read_to_string(&mut text).map_err(|source| ConfigError::Unreadable {
+    io::stdin().read_to_string(&mut text).map_err(|cause| ConfigError::Unreadable {
         flag: "the prompt",
         path: "standard input".into(),
-        source,
+        cause,
     })?;
     Ok(text)
 }

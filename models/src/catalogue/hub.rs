@@ -69,7 +69,7 @@ impl Hub {
             is_offline: ["1", "true", "yes", "on"].contains(&offline.as_str()),
             cache: hf_hub::resolve_cache_dir(),
             answer_max: Duration::from_secs(5),
-            silence_max: Duration::from_secs(60),
+            silence_max: Duration::from_mins(1),
         }
     }
 
@@ -108,7 +108,7 @@ impl Hub {
             let on_bytes = |bytes| progress.bytes(done + bytes, Some(stated.bytes));
             match self.read_range(&repo, &file.path, range, on_bytes) {
                 Ok(bytes) => {
-                    part.write(&bytes)?;
+                    part.write(bytes.as_ref())?;
                     part.end_piece()?;
                 }
                 Err(reason) => {
@@ -167,12 +167,12 @@ impl Hub {
         path: &str,
         range: std::ops::Range<u64>,
         on_bytes: impl FnMut(u64),
-    ) -> Result<Vec<u8>, String> {
+    ) -> Result<impl AsRef<[u8]>, String> {
         let wanted = range.end - range.start;
         let (repo, path) = (repo.clone(), path.to_owned());
         let answer = patiently(self.silence_max, on_bytes, move |heard| {
             let download = repo.download_file_to_bytes().filename(path).range(range);
-            download.progress(Ear(heard)).send().map(|bytes| bytes.to_vec())
+            download.progress(Ear(heard)).send()
         });
         let seconds = self.silence_max.as_secs_f32();
         let bytes = answer
@@ -227,16 +227,15 @@ fn patiently<T: Send + 'static>(
     }
 }
 
-/// The error with its causes, each said once.
+/// The error in words. Of a failed connection only the last cause: those before it say the address
+/// again.
 fn explain(error: &HFError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
+    let mut last: &dyn Error = error;
+    while let Some(cause) = last.source() {
+        last = cause;
     }
-    text
+    match error {
+        HFError::Request { .. } => format!("the connection failed: {last}"),
+        _ => error.to_string(),
+    }
 }

