@@ -17,7 +17,7 @@ fn defaults() {
     let config = serve("--threads 3").unwrap();
     assert_eq!(config.address.to_string(), "127.0.0.1:8080");
     assert_eq!(config.api_keys, None);
-    assert_eq!(config.request_timeout, Duration::from_secs(600));
+    assert_eq!(config.request_timeout, Duration::from_mins(10));
     assert_eq!(config.engine.model, models::catalogue::DEFAULT);
     assert_eq!(config.engine.threads, 3);
     assert_eq!(config.engine.kv_dtype, KvDtype::F16);
