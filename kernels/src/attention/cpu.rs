@@ -6,7 +6,7 @@ use super::{AttentionScratch, AttentionShape, Queries};
 use crate::cpu::Disjoint;
 use crate::kv::Element;
 use crate::merge::merge_into;
-use crate::simd::lanes::{LANES, on_lanes, sum};
+use crate::simd::lanes::{LANES, on_lanes, prefetch, sum};
 use crate::{Cpu, KvDtype, KvPool, PageId, Run};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -252,7 +252,14 @@ impl Worker {
         self.rotate(job, run.shift);
         let union = seen_by_any(run, job.positions(), window);
         let union = union.start.max(rows.start)..union.end.min(rows.end);
-        for page in union.start / page_rows..union.end.div_ceil(page_rows) {
+        let pages = union.start / page_rows..union.end.div_ceil(page_rows);
+        for page in pages.clone() {
+            if pages.contains(&(page + 1)) {
+                // Pages lie apart, so the machine does not see the next one coming.
+                let (kv, head) = (job.problem.kv, job.tile.kv_head);
+                prefetch(kv.k::<E>(run.pages[page + 1], job.problem.queries.layer, head));
+                prefetch(kv.v::<E>(run.pages[page + 1], job.problem.queries.layer, head));
+            }
             let first = page * page_rows;
             let in_page = |row: usize| row.saturating_sub(first).min(page_rows);
             self.seen.clear();
