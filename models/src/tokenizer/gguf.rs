@@ -93,7 +93,7 @@ impl Vocabulary {
         };
         let eos = id("eos")?.or(self.eos);
         let unknown = id("unknown")?.or(self.unknown);
-        Ok(Self { ends, bos, eos, unknown, add_bos, ..self })
+        Ok(Self { bos, eos, ends, unknown, add_bos, ..self })
     }
 }
 

@@ -114,8 +114,16 @@ impl Tokenizer {
         self.space_prefix != SpacePrefix::Never
     }
 
-    /// Whether text after a special token begins with a space that is not written.
-    pub(crate) fn wants_space_after_special(&self) -> bool {
+    /// Whether text that follows `text` begins with a space that is not written.
+    pub(crate) fn wants_space_after(&self, text: &str) -> bool {
+        match self.specials.parts(text, true).last() {
+            None => self.wants_space_first(),
+            Some(Part::Token(_)) => self.wants_space_after_special(),
+            Some(Part::Text(_)) => false,
+        }
+    }
+
+    fn wants_space_after_special(&self) -> bool {
         self.space_prefix == SpacePrefix::AfterSpecial
     }
 

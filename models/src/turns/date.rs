@@ -29,27 +29,27 @@ impl Date {
             let code = if letter == '%' { letters.next() } else { None };
             match code {
                 None => out.push(letter),
-                Some(code) => self.push(code, &mut out),
+                Some(code) => out.push_str(&self.field(code)),
             }
         }
         out
     }
 
-    fn push(self, code: char, out: &mut String) {
+    fn field(self, code: char) -> String {
         let Self { year, month, day } = self;
         let name = MONTHS[(month.clamp(1, 12) - 1) as usize];
         match code {
-            'Y' => *out += &year.to_string(),
-            'y' => *out += &format!("{:02}", year % 100),
-            'm' => *out += &format!("{month:02}"),
-            'd' => *out += &format!("{day:02}"),
-            'B' => *out += name,
-            'b' => *out += &name[..3],
-            'A' => *out += self.weekday(),
-            'a' => *out += &self.weekday()[..3],
-            'H' | 'M' | 'S' => *out += "00",
-            '%' => out.push('%'),
-            other => out.extend(['%', other]),
+            'Y' => year.to_string(),
+            'y' => format!("{:02}", year % 100),
+            'm' => format!("{month:02}"),
+            'd' => format!("{day:02}"),
+            'B' => name.into(),
+            'b' => name[..3].into(),
+            'A' => self.weekday().into(),
+            'a' => self.weekday()[..3].into(),
+            'H' | 'M' | 'S' => "00".into(),
+            '%' => "%".into(),
+            other => format!("%{other}"),
         }
     }
 
@@ -62,8 +62,18 @@ impl Date {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const WEEKDAYS: [&str; 7] =
     ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];

@@ -12,6 +12,7 @@
 
 use super::template::Template;
 use super::{Message, TurnsError};
+use crate::Tokenizer;
 
 /// The text around one message of a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(super) struct Frame {
     trims_start: bool,
     /// And at its end.
     trims_end: bool,
+    /// What precedes the turn makes the vocabulary begin it with a space.
+    pub(super) wants_space: bool,
 }
 
 impl Frame {
@@ -29,67 +32,74 @@ impl Frame {
     /// the template adds by itself. `user` is the user's frame, where it is known.
     pub(super) fn inside(
         template: &Template,
-        bos: &str,
+        tokenizer: &Tokenizer,
         role: &str,
         user: Option<&Self>,
     ) -> Result<Self, TurnsError> {
         let mut refused = TurnsError::UnknownRole(role.to_owned());
         for lead in leads(role) {
-            match Self::after_lead(template, bos, &lead, role, user) {
+            match Self::after_lead(template, tokenizer, (&lead, role), user) {
                 Ok(Some(frame)) => return Ok(frame),
-                Ok(None) => {}
                 Err(error) if KNOWN_ROLES.contains(&role) => refused = error,
-                Err(_) => {}
+                Ok(None) | Err(_) => {}
             }
         }
         Err(refused)
     }
 
     /// The frame of a role's message at the beginning of a chat, BOS and all.
-    pub(super) fn first(template: &Template, role: &str) -> Result<Self, TurnsError> {
+    pub(super) fn first(
+        template: &Template,
+        tokenizer: &Tokenizer,
+        role: &str,
+    ) -> Result<Self, TurnsError> {
         let rendered = template.render(&[message(role, MARK)], false)?;
         let Some((before, after)) = split_once_only(&rendered, MARK) else {
             return Err(TurnsError::UnknownRole(role.to_owned()));
         };
-        Self::with_trims(template, &[], role, (before, after), &rendered)
+        let frame = Self::with_trims(template, &[], role, (before, after), &rendered)?;
+        Ok(Self { wants_space: tokenizer.wants_space_after(""), ..frame })
     }
 
     fn after_lead(
         template: &Template,
-        bos: &str,
-        lead: &[Message],
-        role: &str,
+        tokenizer: &Tokenizer,
+        (lead, role): (&[Message], &str),
         user: Option<&Self>,
     ) -> Result<Option<Self>, TurnsError> {
-        let base = if lead.is_empty() { String::new() } else { template.render(lead, false)? };
+        let mut preceding =
+            if lead.is_empty() { String::new() } else { template.render(lead, false)? };
         let mut messages = lead.to_vec();
         messages.push(message(role, MARK));
         let rendered = template.render(&messages, false)?;
-        let added = rendered.strip_prefix(&base).and_then(|added| split_once_only(added, MARK));
-        let Some((before, mut after)) = added else { return Ok(None) };
+        let added =
+            rendered.strip_prefix(&preceding).and_then(|added| split_once_only(added, MARK));
+        let Some((mut before, mut after)) = added else { return Ok(None) };
         // Templates write some turns otherwise when they come last (Qwen3: empty thoughts). A
         // fragment is in general not last.
         messages.push(message("user", NEXT));
         let followed = user.and_then(|user| {
             let rendered = template.render(&messages, false).ok()?;
-            let (now_before, rest) = split_once_only(rendered.strip_prefix(&base)?, MARK)?;
-            let (now_after, _) = rest.split_once(&format!("{}{NEXT}", user.before))?;
-            Some((now_before.to_owned(), now_after.to_owned()))
+            let (before, rest) = split_once_only(rendered.strip_prefix(&preceding)?, MARK)?;
+            let (after, _) = rest.split_once(&format!("{}{NEXT}", user.before))?;
+            Some((before.to_owned(), after.to_owned()))
         });
-        let mut before = before;
-        if let Some((now_before, now_after)) = &followed {
-            (before, after) = (now_before, now_after);
+        if let Some(followed) = &followed {
+            (before, after) = (&followed.0, &followed.1);
         }
-        let strays = lead.iter().any(|message| before.contains(&message.content));
-        if strays {
+        if lead.iter().any(|message| before.contains(&message.content)) {
             return Ok(None);
         }
-        let (before, after) = if bos.is_empty() {
-            (before, after)
-        } else {
-            (before.trim_start_matches(bos), after.trim_end_matches(bos))
-        };
-        Self::with_trims(template, lead, role, (before, after), &rendered).map(Some)
+        // Where BOS is not wanted its spelling may mean something else: SmolLM2's is that of a
+        // turn's opening.
+        if tokenizer.bos().is_some() {
+            let bos = tokenizer.bos_text();
+            let without = before.trim_start_matches(&bos);
+            preceding.push_str(&before[..before.len() - without.len()]);
+            (before, after) = (without, after.trim_end_matches(&bos));
+        }
+        let frame = Self::with_trims(template, lead, role, (before, after), &rendered)?;
+        Ok(Some(Self { wants_space: tokenizer.wants_space_after(&preceding), ..frame }))
     }
 
     fn with_trims(
@@ -110,6 +120,7 @@ impl Frame {
             after: after.to_owned(),
             trims_start: keeps("", " ") || keeps("", ""),
             trims_end: keeps(" ", "") || keeps("", ""),
+            wants_space: false,
         })
     }
 

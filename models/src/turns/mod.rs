@@ -79,8 +79,7 @@ impl Turns {
         date: Date,
     ) -> Result<Self, TurnsError> {
         let spellings = (tokenizer.bos_text(), tokenizer.eos_text());
-        let template =
-            template.map(|source| Template::new(source, spellings, date)).transpose()?;
+        let template = template.map(|source| Template::new(source, spellings, date)).transpose()?;
         let mut turns = Self {
             tokenizer,
             template,
@@ -116,7 +115,7 @@ impl Turns {
             return Ok(self.as_root(self.tokenizer.encode(text, false)));
         };
         let template = self.template.as_ref().ok_or(TurnsError::NoTemplate)?;
-        let frame = Frame::first(template, role)?;
+        let frame = Frame::first(template, &self.tokenizer, role)?;
         Ok(self.as_root(self.framed(&frame, text)))
     }
 
@@ -132,8 +131,8 @@ impl Turns {
         if let Some(frame) = self.frames.get(role) {
             return Ok(self.framed(frame, text));
         }
-        let bos = self.tokenizer.bos_text();
-        let frame = Frame::inside(template, &bos, role, self.frames.get("user"))?;
+        let user = self.frames.get("user");
+        let frame = Frame::inside(template, &self.tokenizer, role, user)?;
         Ok(self.framed(&frame, text))
     }
 
@@ -219,18 +218,16 @@ impl Turns {
     /// Ids of one message in its frame.
     fn framed(&self, frame: &Frame, content: &str) -> Vec<TokenId> {
         let content = frame.trimmed(content);
-        // What comes before a turn is a special token in every template that needs to know.
-        let wants_space = self.tokenizer.wants_space_after_special();
         if self.tokenizer.holds_special(content) {
             let stretches = [
                 Stretch::Template(frame.before.as_str()),
                 Stretch::Content(content),
                 Stretch::Template(&frame.after),
             ];
-            return self.stretch_ids(&stretches, wants_space);
+            return self.stretch_ids(&stretches, frame.wants_space);
         }
         let whole = format!("{}{content}{}", frame.before, frame.after);
-        self.stretch_ids(&[Stretch::Template(&whole)], wants_space)
+        self.stretch_ids(&[Stretch::Template(&whole)], frame.wants_space)
     }
 
     fn stretch_ids(&self, stretches: &[Stretch<'_>], mut wants_space: bool) -> Vec<TokenId> {
@@ -247,10 +244,10 @@ impl Turns {
 
     fn usual_frames(&self) -> BTreeMap<&'static str, Frame> {
         let Some(template) = &self.template else { return BTreeMap::new() };
-        let bos = self.tokenizer.bos_text();
         let mut frames: BTreeMap<&'static str, Frame> = BTreeMap::new();
         for role in ["user", "assistant", "system", "tool"] {
-            if let Ok(frame) = Frame::inside(template, &bos, role, frames.get("user")) {
+            let user = frames.get("user");
+            if let Ok(frame) = Frame::inside(template, &self.tokenizer, role, user) {
                 frames.insert(role, frame);
             }
         }
@@ -259,7 +256,8 @@ impl Turns {
 
     /// What the template writes before a lone user's turn.
     fn find_default_root(&self) -> Vec<TokenId> {
-        let lone_user = self.template.as_ref().map(|template| Frame::first(template, "user"));
+        let template = self.template.as_ref();
+        let lone_user = template.map(|template| Frame::first(template, &self.tokenizer, "user"));
         let text = match (lone_user, self.frames.get("user")) {
             (Some(Ok(first)), Some(user)) => {
                 first.before.strip_suffix(&user.before).unwrap_or_default().to_owned()
@@ -272,13 +270,13 @@ impl Turns {
     fn find_generation_prompt(&self) -> Vec<TokenId> {
         let Some(template) = &self.template else { return Vec::new() };
         let chat = [message("user", MARK)];
-        let rendered = template.render(&chat, false).and_then(|without| {
-            let with = template.render(&chat, true)?;
-            Ok(with.strip_prefix(&without).unwrap_or_default().to_owned())
-        });
-        let text = rendered.unwrap_or_default();
-        let wants_space = self.tokenizer.wants_space_after_special();
-        self.stretch_ids(&[Stretch::Template(&text)], wants_space)
+        let (Ok(without), Ok(with)) = (template.render(&chat, false), template.render(&chat, true))
+        else {
+            return Vec::new();
+        };
+        let text = with.strip_prefix(&without).unwrap_or_default();
+        let wants_space = self.tokenizer.wants_space_after(&without);
+        self.stretch_ids(&[Stretch::Template(text)], wants_space)
     }
 
     /// With BOS, and not empty.

@@ -137,4 +137,4 @@ fn push_json(value: &Value, out: &mut String) -> Result<(), Error> {
 /// The one template of its environment.
 const NAME: &str = "chat";
 /// Instructions a rendering may take: a chat of ten thousand messages takes less than a tenth.
-const FUEL: u64 = 5_000_000;
+const FUEL: u64 = 2_000_000;

@@ -3,7 +3,7 @@
 
 use super::{Date, Message, Turns, TurnsError, frame::message};
 use crate::tokenizer::tests::sample::{byte_level, pieces};
-use crate::{Tokenizer, Vocabulary};
+use crate::{SpacePrefix, Tokenizer, Vocabulary};
 use std::sync::Arc;
 
 /// ChatML with a default system turn (SmolLM2, Qwen2.5).
@@ -46,6 +46,11 @@ const THINKING: &str = "{%- for message in messages %}\
     {%- endif %}{% endfor %}\
     {%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{% endif %}";
 
+/// Gemma's vocabulary puts no spaces in front.
+fn bare() -> Vocabulary {
+    Vocabulary { space_prefix: SpacePrefix::Never, ..pieces() }
+}
+
 fn turns(vocabulary: Vocabulary, template: &str) -> (Arc<Tokenizer>, Turns) {
     let tokenizer = Arc::new(Tokenizer::new(vocabulary).unwrap());
     let turns = Turns::new(tokenizer.clone(), Some(template)).unwrap();
@@ -58,18 +63,32 @@ fn turns_are_found_in_every_kind_of_template() {
     for role in ["system", "user", "assistant", "tool", "narrator"] {
         check(byte_level(), CHATML, role, " hi ", &chatml(role, " hi "));
     }
-    check(pieces(), GEMMA, "user", " hi\n", "[user]\nhi</s>\n");
-    check(pieces(), GEMMA, "assistant", "hi", "[model]\nhi</s>\n");
-    check(pieces(), LLAMA2, "user", " hi", "[hi]");
-    check(pieces(), LLAMA2, "assistant", "hi", " hi </s>");
+    check(bare(), GEMMA, "user", " hi\n", "[user]\nhi</s>\n");
+    check(bare(), GEMMA, "assistant", "hi", "[model]\nhi</s>\n");
+    check_after("</s>", pieces(), LLAMA2, ("user", " hi"), "[hi]");
+    check_after("]", pieces(), LLAMA2, ("assistant", "hi"), " hi </s>");
     check(byte_level(), THINKING, "assistant", "hi", &chatml("assistant", "hi"));
     check(byte_level(), THINKING, "tool", "hi", "<|im_start|>user\n[hi]<|im_end|>\n");
 }
 
 fn check(vocabulary: Vocabulary, template: &str, role: &str, content: &str, expected: &str) {
+    check_after("", vocabulary, template, (role, content), expected);
+}
+
+/// What precedes a turn decides whether the vocabulary begins it with a space.
+fn check_after(
+    preceding: &str,
+    vocabulary: Vocabulary,
+    template: &str,
+    (role, content): (&str, &str),
+    expected: &str,
+) {
     let (tokenizer, turns) = turns(vocabulary, template);
     let ids = turns.part(Some(role), content).unwrap();
-    assert_eq!(ids, tokenizer.encode(expected, true), "{role}: {:?}", tokenizer.decode(&ids, true));
+    let mut joined = tokenizer.encode(preceding, true);
+    joined.extend(&ids);
+    let expected = tokenizer.encode(&format!("{preceding}{expected}"), true);
+    assert_eq!(joined, expected, "{role}: {:?}", tokenizer.decode(&ids, true));
 }
 
 #[test]
@@ -79,16 +98,16 @@ fn roots_are_what_comes_before_the_first_turn() {
         tokenizer.decode(&turns.default_root(), true)
     };
     assert_eq!(root(byte_level(), CHATML), "<|im_start|>system\nBe kind<|im_end|>\n");
-    assert_eq!(root(pieces(), GEMMA), "<s>");
+    assert_eq!(root(bare(), GEMMA), "<s>");
     assert_eq!(root(pieces(), LLAMA2), "<s>");
     assert_eq!(root(byte_level(), THINKING), "\n", "no BOS and no system turn: the sink text");
     let (tokenizer, chatml) = turns(byte_level(), CHATML);
     let system = chatml.root(Some("system"), "he").unwrap();
     assert_eq!(system, tokenizer.encode("<|im_start|>system\nhe<|im_end|>\n", true));
-    let (_, gemma) = turns(pieces(), GEMMA);
+    let (_, gemma) = turns(bare(), GEMMA);
     let refused = gemma.root(Some("system"), "he");
     assert_eq!(refused, Err(TurnsError::UnknownRole("system".into())));
-    let text = gemma.root(None, "the").unwrap();
+    let text = gemma.root(None, " the").unwrap();
     assert_eq!(text[0], 1);
     assert_eq!(text.len(), 2);
 }
@@ -97,7 +116,7 @@ fn roots_are_what_comes_before_the_first_turn() {
 fn a_chat_is_its_turns_joined() {
     let chat = [message("user", "hello"), message("assistant", "he"), message("user", "hell")];
     for (vocabulary, template) in
-        [(byte_level(), CHATML), (pieces(), GEMMA), (byte_level(), THINKING)]
+        [(byte_level(), CHATML), (bare(), GEMMA), (byte_level(), THINKING)]
     {
         let has_default_root = template != THINKING;
         let (tokenizer, turns) = turns(vocabulary, template);
@@ -133,7 +152,7 @@ fn nobody_ends_a_turn_by_writing_so() {
 #[test]
 fn bos_stands_once_and_in_front() {
     let chat = [message("user", "the"), message("assistant", "at"), message("user", "ab")];
-    let (_, gemma) = turns(pieces(), GEMMA);
+    let (_, gemma) = turns(bare(), GEMMA);
     let ids = gemma.chat(&chat).unwrap();
     assert_eq!(ids.iter().filter(|id| **id == 1).count(), 1);
     assert_eq!(ids[0], 1);
@@ -162,10 +181,11 @@ fn templates_that_fail_say_why() {
     let tokenizer = Arc::new(Tokenizer::new(byte_level()).unwrap());
     let broken = Turns::new(tokenizer.clone(), Some("{% if %}"));
     assert!(matches!(broken, Err(TurnsError::Template(_))));
-    let (_, gemma) = turns(pieces(), GEMMA);
+    let (_, gemma) = turns(bare(), GEMMA);
     let twice = [message("user", "a"), message("user", "b")];
     assert_eq!(gemma.chat(&twice), Err(TurnsError::Template("roles must alternate".into())));
-    let endless = "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}";
+    let endless =
+        "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}";
     let endless = Turns::new(tokenizer, Some(endless)).unwrap();
     assert!(matches!(endless.chat(&[]), Err(TurnsError::Template(_))));
     assert!(endless.part(Some("user"), "a").is_err());
@@ -179,11 +199,14 @@ fn python_and_dates_work_in_templates() {
         let turns = Turns::dated(tokenizer.clone(), Some(template), date).unwrap();
         tokenizer.decode(&turns.chat(&[message("user", " Hi <b> ")]).unwrap(), true)
     };
-    assert_eq!(render("{{ strftime_now('%d %b %Y, %A %H:%M 100%%') }}"), "04 Mar 2025, Tuesday 00:00 100%");
+    assert_eq!(
+        render("{{ strftime_now('%d %b %Y, %A %H:%M 100%%') }}"),
+        "04 Mar 2025, Tuesday 00:00 100%"
+    );
     assert_eq!(render("{{ messages[0].content.strip().upper() }}"), "HI <B>");
     assert_eq!(render("{{ messages[0] | tojson }}"), r#"{"role": "user", "content": " Hi <b> "}"#);
     assert_eq!(render("{{ [1, '\u{e9}'] | tojson }}"), "[1, \"\u{e9}\"]");
     assert_eq!(render("a\n{%- generation -%}\n b {% endgeneration %}\nc"), "ab c");
-    assert_eq!(render("{% if tools is none %}no tools{% endif %}{{ documents }}"), "no toolsnone");
+    assert_eq!(render("{% if tools is none %}no tools{% endif %}{{ documents }}"), "no toolsNone");
     assert_eq!(render("{% for m in messages %}{% break %}{% endfor %}x\n"), "x");
 }

@@ -3,7 +3,6 @@
 use crate::checkpoint;
 use models::{TextStream, Tokenizer};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// One text and its ids, with special tokens parsed and without.
 #[derive(serde::Deserialize)]
@@ -31,10 +30,8 @@ fn gemma_ids_are_llama_cpps() {
 
 fn check(model: &str, cases: &str, end_tokens: &[u32]) {
     let gguf = checkpoint::gguf(model);
-    let start = Instant::now();
-    let tokenizer = Arc::new(Tokenizer::from_gguf(&gguf.metadata).unwrap());
-    println!("{model}: built in {:?}", start.elapsed());
-    let cases: Vec<Case> = serde_json::from_str(cases).unwrap();
+    let tokenizer = Arc::new(Tokenizer::from_gguf(&gguf.metadata).expect(model));
+    let cases: Vec<Case> = serde_json::from_str(cases).expect(model);
     assert!(cases.len() >= 10);
     for Case { text, ids, ids_no_special } in cases {
         assert_eq!(tokenizer.encode(&text, true), ids, "{model}, special: {text:?}");
@@ -42,7 +39,7 @@ fn check(model: &str, cases: &str, end_tokens: &[u32]) {
         check_back(&tokenizer, &text, &ids);
     }
     assert_eq!(tokenizer.end_tokens(), end_tokens, "{model}");
-    check_linear(&tokenizer);
+    check_long(&tokenizer);
 }
 
 /// Decoding gives the text back, at once and token by token. (A vocabulary may lack bytes:
@@ -55,14 +52,14 @@ fn check_back(tokenizer: &Arc<Tokenizer>, text: &str, ids: &[u32]) {
     assert_eq!(streamed, tokenizer.decode(ids, false));
 }
 
-/// Long texts of every kind take time in proportion: anything quadratic would take minutes here.
-fn check_linear(tokenizer: &Tokenizer) {
-    for piece in ["word and word, ", " ", "a", "\n", "\n \n", "<|im_end|>", "é京🙂", "1", "'s", "<"] {
+/// Long texts of every kind come back, in time proportional to their length: anything quadratic
+/// takes minutes here and is seen without a clock.
+fn check_long(tokenizer: &Tokenizer) {
+    let pieces =
+        ["word and word, ", " ", "a", "\n", "\n \n", "<|im_end|>", "é京🙂", "1", "'s", "<"];
+    for piece in pieces {
         let text = piece.repeat(400_000 / piece.len());
-        let start = Instant::now();
         let ids = tokenizer.encode(&text, true);
-        println!("  {:>8} ids of {piece:?} in {:?}", ids.len(), start.elapsed());
-        assert!(start.elapsed() < Duration::from_secs(20), "{piece:?} repeated");
-        assert_eq!(tokenizer.decode(&ids, true), text);
+        assert!(tokenizer.decode(&ids, true) == text, "{piece:?} repeated");
     }
 }

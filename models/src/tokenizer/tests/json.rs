@@ -134,9 +134,7 @@ fn file(vocabulary: &Vocabulary) -> Value {
     let is_added = |kind: TokenKind| !matches!(kind, TokenKind::Normal | TokenKind::Byte);
     let tokens = || vocabulary.tokens.iter().zip(&vocabulary.kinds).enumerate();
     let vocab: serde_json::Map<String, Value> = tokens()
-        .filter(|(_, (_, kind))| {
-            !is_added(**kind) || vocabulary.model == VocabularyModel::Pieces
-        })
+        .filter(|(_, (_, kind))| !is_added(**kind) || vocabulary.model == VocabularyModel::Pieces)
         .map(|(id, (text, _))| (text.clone(), id.into()))
         .collect();
     let added: Vec<Value> = tokens()

@@ -1,8 +1,6 @@
 //! Vocabularies small enough to know by heart.
 
-use crate::tokenizer::{
-    SpacePrefix, TokenKind, Vocabulary, VocabularyModel, byte_alphabet,
-};
+use crate::tokenizer::{SpacePrefix, TokenKind, Vocabulary, VocabularyModel, byte_alphabet};
 
 /// Byte-level: all bytes, `he`, `ll`, `hell`, `hello`, ChatML's two tokens, a user-defined one,
 /// and runs of line breaks.
@@ -50,8 +48,16 @@ pub(crate) fn pieces() -> Vocabulary {
     }
     vocabulary.scores = vec![0.0; vocabulary.tokens.len()];
     let scored = [
-        ("▁t", -1.0), ("he", -2.0), ("▁the", -3.0), ("▁c", -4.0), ("at", -5.0), ("ab", -6.0),
-        ("bc", -7.0), ("aa", -8.0), ("</", -9.0), ("s>", -10.0),
+        ("▁t", -1.0),
+        ("he", -2.0),
+        ("▁the", -3.0),
+        ("▁c", -4.0),
+        ("at", -5.0),
+        ("ab", -6.0),
+        ("bc", -7.0),
+        ("aa", -8.0),
+        ("</", -9.0),
+        ("s>", -10.0),
     ];
     let letters = "▁abcehstmiduorlv</>[]\n".chars().map(|letter| (letter.to_string(), -1000.0));
     let scored = scored.into_iter().map(|(text, score)| (text.to_owned(), score));
