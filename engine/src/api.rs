@@ -78,7 +78,8 @@ pub struct FragmentInfo {
 /// Root, placements and tail: what stands before the model for one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Composition {
-    /// Tokens at position 0, the only attention sink; not empty.
+    /// Tokens at position 0, the only attention sink; not empty, but under `recompute` without
+    /// placements, where root and tail are one text.
     pub root: Arc<[TokenId]>,
     /// Fragments in order, by their own tokens. Each is encoded on the way when it is not cached.
     pub placements: Vec<Arc<[TokenId]>>,

@@ -1,7 +1,7 @@
 //! The border: what is refused before it waits. Behind it nothing checks again, it asserts.
 
 use crate::{
-    FragmentInfo, FragmentSpec, Request, RequestError, Sampling,
+    FragmentInfo, FragmentSpec, JoinPolicy, Request, RequestError, Sampling,
     fragments::Content,
     job::{Job, Work},
     limits::{LOGPROBS_MAX, PIN_SHARE, PLACEMENTS_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX},
@@ -16,7 +16,11 @@ pub(crate) fn check_request(
     has_text: bool,
 ) -> Result<(), RequestError> {
     let composition = &request.composition;
-    check_tokens("the root", &composition.root, shape)?;
+    // Plain text begins at its first token: without fragments, `recompute` needs no root.
+    let is_plain = request.policy == JoinPolicy::Recompute && composition.placements.is_empty();
+    if !(is_plain && composition.root.is_empty()) {
+        check_tokens("the root", &composition.root, shape)?;
+    }
     for tokens in &composition.placements {
         check_tokens("a fragment", tokens, shape)?;
     }

@@ -1,6 +1,9 @@
 //! What is refused, and in which words: the limit and the value given.
 
-use crate::world::{CONFIG, World, request, shape, spec};
+use crate::{
+    oracle::{self, Answer},
+    world::{CONFIG, World, request, shape, spec},
+};
 use engine::{Config, Event, FragmentSpec, JoinPolicy, Request, RequestError};
 
 /// A small request that nothing is wrong with, once `spoil` is through with it.
@@ -54,6 +57,36 @@ fn requests_out_of_bounds_are_refused_by_name() {
         |r| r.stop_strings = vec!["x".into()],
         "stop is a text; it must be absent: there is no tokenizer",
     );
+}
+
+#[test]
+fn only_plain_text_needs_no_root() {
+    let tail: Vec<u32> = (1..30).collect();
+    let plain = Request {
+        logprobs: Some(3),
+        echo: true,
+        ..request(JoinPolicy::Recompute, &[], &[], &tail)
+    };
+    let mut world = World::new(shape(4, 20), CONFIG);
+    let mut events = world.answer(plain.clone());
+    assert_eq!(Answer::heard(&events), Some(oracle::answer(&plain, &shape(4, 20))));
+    // Again over the cache that the first run left, where only what is scored is computed.
+    let unscored = Request { echo: false, ..plain.clone() };
+    events = world.answer(unscored.clone());
+    assert_eq!(Answer::heard(&events), Some(oracle::answer(&unscored, &shape(4, 20))));
+    let Some(Event::Finished { summary, .. }) = events.last() else { panic!("{events:?}") };
+    assert_eq!((summary.counts.root, summary.counts.tail), (0, 29));
+    assert_eq!(summary.counts.prefix_reused, 28);
+    // One token is a text too.
+    let one = request(JoinPolicy::Recompute, &[], &[], &[5]);
+    assert_eq!(
+        Answer::heard(&world.answer(one.clone())),
+        Some(oracle::answer(&one, &shape(4, 20)))
+    );
+
+    let with_fragment = request(JoinPolicy::Recompute, &[], &[&[2]], &[3]);
+    let error = world.submit(with_fragment, usize::MAX).expect_err("a fragment needs a root");
+    assert_eq!(error, RequestError::Empty { what: "the root" });
 }
 
 #[test]

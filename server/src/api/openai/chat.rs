@@ -1,9 +1,8 @@
 //! `POST /v1/chat/completions`: a chat through the model's template, exact unless asked otherwise.
 //!
-//! Without `cento.compose` the prompt is the template's own tokens for the messages, under policy
-//! `recompute`: its opening turn is the root and the rest the tail, which changes no token and
-//! lets all chats with the same system turn share the root's KV. With it, the leading system
-//! message is the root, the named pieces stand after it, and the other messages are the tail.
+//! Without `cento` the prompt is the template's own tokens for the messages, under policy
+//! `recompute`. With `cento.compose` the leading system message is the root, the named pieces
+//! stand after it, and the other messages are the tail.
 
 use super::{
     check_model,
@@ -302,21 +301,11 @@ impl ChatRequest {
     }
 }
 
-/// The template's tokens for `chat`, cut after the opening turn (the system turn given, or the
-/// template's own default).
+/// The template's tokens for `chat`, all of them tail: penalties see the whole prompt, and the
+/// prefix cache finds it from its first token whatever the split.
 pub fn exact(turns: &Turns, chat: &[Message]) -> Result<Composition, ApiError> {
-    let tokens = turns.chat(chat).map_err(|error| refuse("messages", error.to_string()))?;
-    let opening = match chat.first() {
-        Some(first) if first.role == "system" => {
-            // A template that cannot render the turn alone still renders the chat: no root then.
-            turns.root(Some("system"), &first.content).unwrap_or_default()
-        }
-        _ => turns.default_root(),
-    };
-    let is_opening = tokens.starts_with(&opening) && (1..tokens.len()).contains(&opening.len());
-    let cut = if is_opening { opening.len() } else { 1.min(tokens.len()) };
-    let (root, tail) = tokens.split_at(cut);
-    Ok(Composition { root: root.into(), placements: Vec::new(), tail: tail.to_vec() })
+    let tail = turns.chat(chat).map_err(|error| refuse("messages", error.to_string()))?;
+    Ok(Composition { root: Arc::new([]), placements: Vec::new(), tail })
 }
 
 /// Tokens before the answer.

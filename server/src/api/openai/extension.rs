@@ -66,7 +66,8 @@ impl CentoOptions {
             Some(join) => join.policy().map_err(inside)?,
         };
         if self.root.is_none() && self.compose.is_empty() {
-            let composition = exact(&state.turns, chat)?;
+            // Nothing to join: every policy comes to the same.
+            let (composition, policy) = (exact(&state.turns, chat)?, JoinPolicy::Recompute);
             return Ok(Prompt { composition, policy, fragments: Vec::new() });
         }
         let (root, turns) = match (self.root, chat) {
