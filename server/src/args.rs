@@ -128,8 +128,9 @@ pub struct ServeArgs {
     #[arg(long, env = "CENTO_PORT", default_value_t = 8080)]
     pub port: u16,
 
-    /// File with the keys clients must send as `Authorization: Bearer KEY`, one on a line; empty
-    /// lines and lines that start with # are skipped [default: no key is asked for].
+    /// File with the keys clients must send as `Authorization: Bearer KEY`, one on a line, as KEY or
+    /// NAME:KEY; empty lines and lines that start with # are skipped. Clients with different names
+    /// share nothing [default: no key is asked for].
     #[arg(long, env = "CENTO_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 
@@ -137,7 +138,7 @@ pub struct ServeArgs {
     #[arg(long, env = "CENTO_BODY_LIMIT", value_name = "BYTES", default_value = "16MiB")]
     pub body_limit: Bytes,
 
-    /// Longest time one request may take before it is cancelled, in seconds.
+    /// Longest time until an answer begins, in seconds; a stream begins at once and may then go on.
     #[arg(long, env = "CENTO_REQUEST_TIMEOUT", value_name = "SECONDS", default_value = "600")]
     pub request_timeout: Seconds,
 
@@ -148,6 +149,11 @@ pub struct ServeArgs {
     /// Generations that run at once.
     #[arg(long, env = "CENTO_RUNNING", value_name = "N", default_value = "8")]
     pub running: NonZeroUsize,
+
+    /// When told to stop: seconds that running generations are given to end. A second signal stops
+    /// at once.
+    #[arg(long, env = "CENTO_GRACE", value_name = "SECONDS", default_value_t = 30)]
+    pub grace: u32,
 }
 
 /// `cento generate`.

@@ -32,7 +32,7 @@ impl<S: Sync> FromRequestParts<S> for Tenant {
 /// Keys that open the API; none leave it open to whoever reaches it.
 ///
 /// Holds hashes: `blake3::Hash` compares in constant time, and a memory dump shows no key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiKeys {
     keys: Vec<(blake3::Hash, Tenant)>,
 }

@@ -3,13 +3,12 @@
 //! Everything that can be wrong about a setting is found here, before a model is loaded.
 
 use crate::{
-    Bytes,
+    ApiKeys, Bytes,
     args::{Device, EngineArgs, GenerateArgs, Join, ServeArgs},
 };
 use engine::{JoinPolicy, Sampling};
 use kernels::KvDtype;
 use std::{
-    collections::BTreeSet,
     fs, io,
     io::Read as _,
     net::{SocketAddr, ToSocketAddrs as _},
@@ -88,12 +87,14 @@ pub struct ServeConfig {
     pub engine: EngineConfig,
     /// Where to listen.
     pub address: SocketAddr,
-    /// Keys of which a client must send one; `None` asks for none.
-    pub api_keys: Option<BTreeSet<String>>,
+    /// Keys of which a client must send one; without any, none is asked for.
+    pub api_keys: ApiKeys,
     /// Largest request body in bytes.
     pub body_bytes_max: usize,
     /// Longest time one request may take.
     pub request_timeout: Duration,
+    /// Time that running generations are given to end.
+    pub grace: Duration,
 }
 
 impl TryFrom<ServeArgs> for ServeConfig {
@@ -107,6 +108,7 @@ impl TryFrom<ServeArgs> for ServeConfig {
             .next()
             .ok_or_else(|| unusable(io::ErrorKind::AddrNotAvailable.into()))?;
         let api_keys = args.api_key_file.as_deref().map(read_api_keys).transpose()?;
+        let api_keys = api_keys.unwrap_or_default();
         if args.body_limit < BODY_LIMIT_MIN {
             return Err(ConfigError::BodyLimit { given: args.body_limit, min: BODY_LIMIT_MIN });
         }
@@ -117,6 +119,7 @@ impl TryFrom<ServeArgs> for ServeConfig {
             api_keys,
             body_bytes_max,
             request_timeout: Duration::from_secs_f64(args.request_timeout.0),
+            grace: Duration::from_secs(args.grace.into()),
         })
     }
 }
@@ -245,11 +248,13 @@ pub enum ConfigError {
         /// Why.
         cause: io::Error,
     },
-    /// The key file holds no key: everybody would be locked out.
-    #[error("--api-key-file: {path} holds no key: write one on a line")]
-    NoKeys {
+    /// The key file holds no key (everybody would be locked out) or a line that is none.
+    #[error("--api-key-file: {path}: {reason}")]
+    Keys {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A number out of its range, or not a number.
     #[error("{flag} {given}: expected a number from {min} to {max}")]
@@ -281,22 +286,13 @@ const KV_MEMORY_MIN: Bytes = Bytes(1 << 20);
 /// Under this no useful request fits.
 const BODY_LIMIT_MIN: Bytes = Bytes(1 << 10);
 
-fn read_api_keys(path: &Path) -> Result<BTreeSet<String>, ConfigError> {
-    let flag = "--api-key-file";
+fn read_api_keys(path: &Path) -> Result<ApiKeys, ConfigError> {
     let text = fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
-        flag,
+        flag: "--api-key-file",
         path: path.to_owned(),
         cause,
     })?;
-    let lines = text.lines().map(str::trim);
-    let keys: BTreeSet<String> = lines
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(str::to_owned)
-        .collect();
-    if keys.is_empty() {
-        return Err(ConfigError::NoKeys { path: path.to_owned() });
-    }
-    Ok(keys)
+    ApiKeys::parse(&text).map_err(|reason| ConfigError::Keys { path: path.to_owned(), reason })
 }
 
 fn read_fragment(text: String) -> Result<String, ConfigError> {

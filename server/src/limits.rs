@@ -58,6 +58,8 @@ pub const GENERATION_RETENTION: Duration = Duration::from_hours(1);
 /// Log entries (about one a token) kept over all ended generations: some 100 MB.
 pub const GENERATION_ENTRIES_MAX: usize = 500_000;
 
+/// How often it is looked at whether the engine's loop still runs.
+pub const ENGINE_WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Time given to connections to flush their last bytes once the engine has stopped.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 

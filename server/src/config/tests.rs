@@ -16,7 +16,7 @@ fn serve(line: &str) -> Result<ServeConfig, ConfigError> {
 fn defaults() {
     let config = serve("--threads 3").unwrap();
     assert_eq!(config.address.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.api_keys, None);
+    assert!(config.api_keys.is_open());
     assert_eq!(config.request_timeout, Duration::from_mins(10));
     assert_eq!(config.engine.model, models::catalogue::DEFAULT);
     assert_eq!(config.engine.threads, 3);

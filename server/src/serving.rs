@@ -1,0 +1,78 @@
+//! Serving on a socket, from the first connection to a clean end.
+
+use crate::{
+    AppState, app,
+    limits::{DRAIN_TIMEOUT, ENGINE_WATCH_INTERVAL, HEALTH_TIMEOUT},
+};
+use std::{
+    future::{Future, IntoFuture as _},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::oneshot};
+
+/// Why serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop.
+    Told,
+    /// The engine's loop died: what it held cannot be trusted any more.
+    EngineDied,
+}
+
+/// Serves until `stop` is ready. Then takes no more connections, lets generations end for at most
+/// `grace`, cancels the rest (their streams end with a terminal event), and waits for the last
+/// bytes to be written.
+pub async fn serve(
+    listener: TcpListener,
+    state: Arc<AppState>,
+    stop: impl Future<Output = ()>,
+    grace: Duration,
+) -> io::Result<Ended> {
+    let (close, closed) = oneshot::channel::<()>();
+    let server = axum::serve(listener, app(Arc::clone(&state))).with_graceful_shutdown(async {
+        // An error means that `close` was dropped, which means the same.
+        let _ = closed.await;
+    });
+    let mut server = tokio::spawn(server.into_future());
+    let ended = tokio::select! {
+        () = stop => Ended::Told,
+        () = engine_death(&state) => Ended::EngineDied,
+        result = &mut server => {
+            // Only a closed listener ends it by itself.
+            return result.map_err(io::Error::other)?.map(|()| Ended::Told);
+        }
+    };
+    drop(close);
+    let engine = state.engine.clone();
+    let drained = tokio::task::spawn_blocking(move || engine.shutdown(grace)).await;
+    if let Err(error) = drained {
+        tracing::error!(%error, "the engine did not stop cleanly");
+    }
+    match tokio::time::timeout(DRAIN_TIMEOUT, &mut server).await {
+        Ok(result) => result.map_err(io::Error::other)??,
+        Err(_) => {
+            tracing::warn!("some clients did not read their last bytes in time");
+            server.abort();
+        }
+    }
+    Ok(ended)
+}
+
+/// Ready when the engine's loop is gone; a loop that is only slow is waited for.
+async fn engine_death(state: &AppState) {
+    loop {
+        tokio::time::sleep(ENGINE_WATCH_INTERVAL).await;
+        let (engine, time) = (state.engine.clone(), state.time.clone());
+        let dead = tokio::task::spawn_blocking(move || {
+            let start = time.now();
+            // A loop that is gone says so at once; a slow one uses up the time.
+            !engine.is_alive(HEALTH_TIMEOUT)
+                && time.now().saturating_sub(start) < HEALTH_TIMEOUT / 2
+        });
+        if dead.await.unwrap_or(true) {
+            return;
+        }
+    }
+}
