@@ -1,9 +1,130 @@
 //! `cento serve`: loads the model, starts the engine, serves HTTP until told to stop.
 
-use crate::config::ServeConfig;
+use crate::{
+    AppState, Bytes, Ended, Limits, ModelInfo, Parts, Running, Time, config::ServeConfig,
+    serving::serve,
+};
+use anyhow::Context as _;
+use engine::Engine;
+use std::{future::Future, net::SocketAddr, process};
+use tokio::{net::TcpListener, runtime};
 
 /// Serves until interrupted, then lets running streams end.
-#[expect(clippy::needless_pass_by_value, reason = "the server takes its configuration")]
 pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
-    anyhow::bail!("serving on {} is not built yet", config.address)
+    // Bound before the model is loaded: a port in use should not cost that wait.
+    let listener = std::net::TcpListener::bind(config.address)
+        .with_context(|| format!("cannot listen on {}", config.address))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+
+    let time = Time::system();
+    let running = Running::start(&config.engine, time.clock())?;
+    let ready = ready_line(address, &running, &config);
+    let state = AppState::new(Parts {
+        model: ModelInfo {
+            id: running.name,
+            arch: running.info.arch,
+            created: time.unix_seconds(),
+        },
+        engine: running.engine,
+        tokenizer: running.tokenizer,
+        turns: running.turns,
+        keys: config.api_keys,
+        limits: Limits {
+            body_bytes_max: config.body_bytes_max,
+            response_timeout: config.request_timeout,
+        },
+        time,
+    });
+
+    // Connections take little; the cores are for the engine.
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let listener = TcpListener::from_std(listener)?;
+        let stop = stop_signal()?;
+        eprintln!("{ready}");
+        serve(listener, state, stop, config.grace).await.map_err(anyhow::Error::from)
+    })?;
+    anyhow::ensure!(ended == Ended::Told, "the engine's loop died; its log line above says why");
+    eprintln!("stopped");
+    Ok(())
+}
+
+/// What is served, where and with what.
+fn ready_line(address: SocketAddr, running: &Running, config: &ServeConfig) -> String {
+    let Running { engine, info, name, .. } = running;
+    let keys = if config.api_keys.is_open() { "no API key" } else { "API keys" };
+    format!(
+        "cento {} ready on http://{address} · {name} ({}, {}) · KV {} · {} threads, {} · {keys}",
+        env!("CARGO_PKG_VERSION"),
+        info.arch,
+        info.quantization,
+        kv(engine),
+        config.engine.threads,
+        info.isa,
+    )
+}
+
+/// The KV memory, in bytes and in tokens.
+fn kv(engine: &Engine) -> String {
+    let shape = engine.shape();
+    let bytes = Bytes((shape.pages * shape.page_bytes) as u64);
+    format!("{bytes} for {} tokens", shape.pages * shape.page_rows)
+}
+
+/// Ready at the first SIGINT or SIGTERM; a second one ends the process at once.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut signals = Signals::new()?;
+    let (told, tell) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        signals.next().await;
+        eprintln!("stopping: running generations may end; once more stops at once");
+        // The receiver is gone only when serving has ended already.
+        let _ = told.send(());
+        signals.next().await;
+        // What a shell reports for a process ended by SIGINT.
+        process::exit(130);
+    });
+    Ok(async move {
+        let _ = tell.await;
+    })
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        // An error means that signals cannot be heard: then only closing the window stops us.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }

@@ -1,0 +1,9 @@
+//! The HTTP side over the real engine and a model that spells the alphabet.
+
+mod bodies;
+mod fragments;
+mod generate;
+mod harness;
+mod letters;
+mod sockets;
+mod streams;
