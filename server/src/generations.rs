@@ -6,12 +6,11 @@
 
 use crate::{
     ApiError, Metrics, Snapshot, Tenant, Time,
-    limits::{GENERATION_ENTRIES_MAX, GENERATION_RETENTION, GENERATIONS_MAX},
+    limits::{GENERATION_RETENTION, GENERATIONS_BYTES_MAX, GENERATIONS_MAX},
     random_id,
 };
 use engine::{
-    Engine, Event, FinishReason, FragmentId, JoinPolicy, Request, RequestError, SequenceId,
-    Summary, TokenLogprob,
+    Engine, Event, FragmentId, JoinPolicy, Request, RequestError, SequenceId, Summary, TokenLogprob,
 };
 use models::TokenId;
 use std::{
@@ -59,6 +58,20 @@ impl Entry {
     pub fn is_end(&self) -> bool {
         matches!(self, Self::Finished(_) | Self::Failed(_))
     }
+
+    /// Memory it takes, roughly.
+    fn bytes(&self) -> usize {
+        let score = |score: &TokenLogprob| size_of_val(score) + size_of_val(&*score.top);
+        let held = match self {
+            Self::Scored { tail, next_top } => {
+                tail.iter().map(score).sum::<usize>() + size_of_val(&**next_top)
+            }
+            Self::Token { text, logprob, .. } => text.len() + logprob.as_ref().map_or(0, score),
+            Self::Text(text) => text.len(),
+            Self::Created | Self::Finished(_) | Self::Failed(_) => 0,
+        };
+        size_of::<Self>() + held
+    }
 }
 
 /// A fragment that stood in a generation's composition.
@@ -97,15 +110,17 @@ pub struct Generation {
     pub seed: u64,
     /// The policy asked for.
     pub policy: JoinPolicy,
-    /// Tail scores, token scores: whether the request asked for log-probabilities.
+    /// Log-probabilities were asked for, with this many alternatives.
     pub logprobs: Option<usize>,
+    /// Tokens of root, fragments and tail.
+    pub prompt_tokens: usize,
     /// What stood in the composition.
     pub fragments: Vec<FragmentUse>,
     log: Mutex<Vec<Arc<Entry>>>,
     length: watch::Sender<usize>,
     ended: AtomicBool,
     readers: AtomicUsize,
-    abandoned: AtomicBool,
+    bytes: AtomicUsize,
     engine: Engine,
     sequence: OnceLock<SequenceId>,
 }
@@ -123,18 +138,19 @@ impl Generation {
 
     /// Asks the engine to end it within a step; does nothing when it has ended.
     pub fn cancel(&self) {
-        self.abandoned.store(true, Ordering::Release);
         if let Some(sequence) = self.sequence.get() {
             self.engine.cancel(*sequence);
         }
     }
 
-    fn length(&self) -> usize {
-        *self.length.borrow()
+    /// Its last entry so far.
+    fn last(&self) -> Arc<Entry> {
+        Arc::clone(lock(&self.log).last().expect("a log begins with `Created`"))
     }
 
     fn append(&self, entry: Entry) {
         let end = entry.is_end();
+        self.bytes.fetch_add(entry.bytes(), Ordering::Relaxed);
         let length = {
             let mut log = lock(&self.log);
             log.push(Arc::new(entry));
@@ -234,6 +250,8 @@ impl Generations {
     /// Hands a request to the engine. The generation lives as long as the reader does, or, in the
     /// background, until it ends by itself.
     pub fn start(&self, request: Request, options: Options) -> Result<Reader, ApiError> {
+        let composition = &request.composition;
+        let placed = composition.placements.iter().map(|tokens| tokens.len()).sum::<usize>();
         let generation = Arc::new(Generation {
             id: random_id("gen_"),
             tenant: Arc::clone(&request.tenant),
@@ -242,17 +260,18 @@ impl Generations {
             seed: request.sampling.seed,
             policy: request.policy,
             logprobs: request.logprobs,
+            prompt_tokens: composition.root.len() + placed + composition.tail.len(),
             fragments: options.fragments,
             log: Mutex::default(),
             length: watch::Sender::new(0),
             ended: AtomicBool::new(false),
             readers: AtomicUsize::new(0),
-            abandoned: AtomicBool::new(false),
+            bytes: AtomicUsize::new(0),
             engine: self.engine.clone(),
             sequence: OnceLock::new(),
         });
         generation.append(Entry::Created);
-        let mut feed = Feed {
+        let feed = Feed {
             generation: Arc::clone(&generation),
             metrics: Arc::clone(&self.metrics),
             store: Arc::clone(&self.store),
@@ -260,7 +279,12 @@ impl Generations {
         };
         lock(&self.store).insert(Arc::clone(&generation), self.time.now());
         // The engine owns the feed from here; should it refuse, dropping the feed ends the log.
-        let submitted = self.engine.submit(request, Box::new(move |event| feed.push(event)));
+        let sink = Box::new(move |event| {
+            feed.generation.receive(event);
+            // Who goes away says so by `cancel`; the end is wanted in the log all the same.
+            true
+        });
+        let submitted = self.engine.submit(request, sink);
         match submitted {
             Ok(sequence) => {
                 generation.sequence.set(sequence).expect("the sequence is set once");
@@ -297,29 +321,16 @@ struct Feed {
     time: Time,
 }
 
-impl Feed {
-    fn push(&mut self, event: Event) -> bool {
-        self.generation.receive(event);
-        !self.generation.abandoned.load(Ordering::Acquire)
-    }
-}
-
 impl Drop for Feed {
     fn drop(&mut self) {
         if !self.generation.is_ended() {
             let error = RequestError::EngineDown("it stopped before the answer ended".to_owned());
             self.generation.append(Entry::Failed(error));
         }
-        let snapshot = self.generation.snapshot();
-        let summary = snapshot.summary.as_ref();
-        let outcome = match summary.map(|summary| summary.finish_reason) {
-            Some(FinishReason::Stop) => "stop",
-            Some(FinishReason::Length) => "length",
-            Some(FinishReason::Context) => "context",
-            Some(FinishReason::Cancelled) => "cancelled",
-            None => "failed",
-        };
-        self.metrics.generation(outcome, summary);
+        match &*self.generation.last() {
+            Entry::Finished(summary) => self.metrics.generation(summary),
+            _ => self.metrics.failed_generation(),
+        }
         lock(&self.store).end(&self.generation, self.time.now());
     }
 }
@@ -329,7 +340,7 @@ impl Drop for Feed {
 struct Store {
     by_id: HashMap<String, Arc<Generation>>,
     ended: VecDeque<(Duration, String, usize)>,
-    ended_entries: usize,
+    ended_bytes: usize,
 }
 
 impl Store {
@@ -344,23 +355,23 @@ impl Store {
 
     fn end(&mut self, generation: &Generation, now: Duration) {
         if self.by_id.contains_key(&generation.id) {
-            let entries = generation.length();
-            self.ended_entries += entries;
-            self.ended.push_back((now, generation.id.clone(), entries));
+            let bytes = generation.bytes.load(Ordering::Relaxed);
+            self.ended_bytes += bytes;
+            self.ended.push_back((now, generation.id.clone(), bytes));
         }
         self.expire(now);
     }
 
     fn expire(&mut self, now: Duration) {
-        while let Some((at, id, entries)) = self.ended.front() {
+        while let Some((at, id, bytes)) = self.ended.front() {
             let over = self.ended.len() > GENERATIONS_MAX
-                || self.ended_entries > GENERATION_ENTRIES_MAX
+                || self.ended_bytes > GENERATIONS_BYTES_MAX
                 || now.saturating_sub(*at) > GENERATION_RETENTION;
             if !over {
                 break;
             }
             self.by_id.remove(id);
-            self.ended_entries -= entries;
+            self.ended_bytes -= bytes;
             self.ended.pop_front();
         }
     }

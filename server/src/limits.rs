@@ -55,13 +55,14 @@ pub const FRAGMENT_NAMES_MAX: usize = 65_536;
 pub const GENERATIONS_MAX: usize = 1_024;
 /// How long an ended generation is kept.
 pub const GENERATION_RETENTION: Duration = Duration::from_hours(1);
-/// Log entries (about one a token) kept over all ended generations: some 100 MB.
-pub const GENERATION_ENTRIES_MAX: usize = 500_000;
+/// Memory of all ended generations' logs, roughly; about 150 bytes a token without scores.
+pub const GENERATIONS_BYTES_MAX: usize = 128 << 20;
+/// Fragments that are put at once; each holds a thread while it is encoded, others wait their turn.
+pub const PUTS_MAX: usize = 32;
 
 /// How often it is looked at whether the engine's loop still runs.
 pub const ENGINE_WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Time given to connections to flush their last bytes once the engine has stopped.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-const _: () = assert!(GENERATION_ENTRIES_MAX > GENERATIONS_MAX);
 const _: () = assert!(COMPOSE_PARTS_MAX < BODY_BYTES_MAX);

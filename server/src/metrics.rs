@@ -2,6 +2,7 @@
 //!
 //! Each server has a recorder of its own (no process-wide one), so tests run several in a process.
 
+use crate::api::generations::finish_reason;
 use engine::{Stats, Summary};
 use metrics::{counter, gauge, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{
@@ -55,11 +56,18 @@ impl Metrics {
         });
     }
 
-    /// One ended generation; `summary` is absent when it failed.
-    pub(crate) fn generation(&self, outcome: &'static str, summary: Option<&Summary>) {
+    /// One generation that could not go on.
+    pub(crate) fn failed_generation(&self) {
+        with_local_recorder(&self.recorder, || {
+            counter!("cento_generations_total", "outcome" => "failed").increment(1);
+        });
+    }
+
+    /// One ended generation.
+    pub(crate) fn generation(&self, summary: &Summary) {
+        let outcome = finish_reason(summary.finish_reason);
         with_local_recorder(&self.recorder, || {
             counter!("cento_generations_total", "outcome" => outcome).increment(1);
-            let Some(summary) = summary else { return };
             let timings = &summary.timings;
             histogram!("cento_queue_seconds").record(timings.queue_ms / 1e3);
             histogram!("cento_prefill_seconds").record(timings.prefill_ms / 1e3);

@@ -4,6 +4,7 @@ use crate::{
     AppState, app,
     limits::{DRAIN_TIMEOUT, ENGINE_WATCH_INTERVAL, HEALTH_TIMEOUT},
 };
+use axum::serve::ListenerExt as _;
 use std::{
     future::{Future, IntoFuture as _},
     io,
@@ -30,6 +31,12 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
     grace: Duration,
 ) -> io::Result<Ended> {
+    // Events are small, and each is wanted at once.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a socket keeps delaying small writes");
+        }
+    });
     let (close, closed) = oneshot::channel::<()>();
     let server = axum::serve(listener, app(Arc::clone(&state))).with_graceful_shutdown(async {
         // An error means that `close` was dropped, which means the same.

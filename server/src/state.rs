@@ -1,9 +1,12 @@
 //! What every handler is given.
 
-use crate::{ApiError, ApiKeys, FragmentNames, Generations, Limits, Metrics, Time};
+use crate::{
+    ApiError, ApiKeys, FragmentNames, Generations, Limits, Metrics, Time, limits::PUTS_MAX,
+};
 use engine::Engine;
 use models::{Tokenizer, Turns};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// The model as the API names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub struct AppState {
     pub fragment_names: FragmentNames,
     /// Counters, gauges, histograms.
     pub metrics: Arc<Metrics>,
+    /// Puts of fragments that may hold a thread.
+    pub(crate) puts: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -75,6 +80,7 @@ impl AppState {
             generations,
             fragment_names: FragmentNames::new(),
             metrics,
+            puts: Arc::new(Semaphore::new(PUTS_MAX)),
         })
     }
 }

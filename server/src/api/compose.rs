@@ -204,11 +204,7 @@ fn tail_tokens(state: &AppState, parts: &[PartBody]) -> Result<Vec<TokenId>, Api
 }
 
 /// Tokens of a part given as text or tokens; not empty.
-pub(crate) fn part_tokens(
-    state: &AppState,
-    param: &str,
-    part: &PartBody,
-) -> Result<Vec<TokenId>, ApiError> {
+fn part_tokens(state: &AppState, param: &str, part: &PartBody) -> Result<Vec<TokenId>, ApiError> {
     let tokens = match (&part.text, &part.tokens) {
         (Some(text), None) => {
             let tokens = state.turns.part(part.role.as_deref(), text);
@@ -293,7 +289,8 @@ pub(crate) fn one_of(param: &str, names: &str) -> ApiError {
     ApiError::bad_request(param, format!("{param}: exactly one of {names} is needed"))
 }
 
-fn not_empty(param: &str, tokens: &[TokenId]) -> Result<(), ApiError> {
+/// At least one token.
+pub(crate) fn not_empty(param: &str, tokens: &[TokenId]) -> Result<(), ApiError> {
     if tokens.is_empty() {
         let message = format!("{param} is empty: at least one token is needed");
         return Err(ApiError::bad_request(param, message).with_code("empty"));

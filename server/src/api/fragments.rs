@@ -3,7 +3,7 @@
 use crate::{
     ApiError, AppState, JsonBody, Tenant,
     api::compose::{
-        MessageBody, PartBody, RootBody, at_most, check_name, one_of, parse_id, part_tokens,
+        MessageBody, RootBody, at_most, check_name, check_tokens, not_empty, one_of, parse_id,
         root_tokens, turns_error,
     },
     blocking,
@@ -126,7 +126,10 @@ pub async fn put(
     tenant: Tenant,
     JsonBody(body): JsonBody<FragmentBody>,
 ) -> Result<Json<FragmentObject>, ApiError> {
+    let permit = Arc::clone(&state.puts).acquire_owned().await;
     blocking(move || {
+        // Kept until the engine has answered, also when the client has gone.
+        let _permit = permit.expect("the semaphore is never closed");
         check_name("name", body.name.as_deref())?;
         let root = root_tokens(&state, &tenant, body.root.as_ref())?;
         let tokens = own_tokens(&state, &body)?.into();
@@ -140,35 +143,40 @@ pub async fn put(
 }
 
 fn own_tokens(state: &AppState, body: &FragmentBody) -> Result<Vec<TokenId>, ApiError> {
-    let Some(messages) = &body.messages else {
-        if body.text.is_some() == body.tokens.is_some() {
-            return Err(one_of("text", "`text`, `tokens`, `messages`"));
+    let role = body.role.as_deref();
+    let (param, tokens) = match (&body.text, &body.tokens, &body.messages) {
+        (Some(text), None, None) => {
+            let tokens = state.turns.part(role, text);
+            ("text", tokens.map_err(|error| turns_error("text", &error))?)
         }
-        let part = PartBody {
-            text: body.text.clone(),
-            tokens: body.tokens.clone(),
-            role: body.role.clone(),
-            ..PartBody::default()
-        };
-        let param = if body.text.is_some() { "text" } else { "tokens" };
-        return part_tokens(state, param, &part);
+        (None, Some(tokens), None) => {
+            refuse_role(role)?;
+            check_tokens(state, "tokens", tokens)?;
+            ("tokens", tokens.clone())
+        }
+        (None, None, Some(messages)) => {
+            refuse_role(role)?;
+            ("messages", message_tokens(state, messages)?)
+        }
+        _ => return Err(one_of("text", "`text`, `tokens`, `messages`")),
     };
-    if body.text.is_some() || body.tokens.is_some() {
-        return Err(one_of("messages", "`text`, `tokens`, `messages`"));
+    not_empty(param, &tokens)?;
+    Ok(tokens)
+}
+
+fn refuse_role(role: Option<&str>) -> Result<(), ApiError> {
+    match role {
+        None => Ok(()),
+        Some(_) => Err(ApiError::bad_request("role", "role: goes with `text` only")),
     }
-    if body.role.is_some() {
-        let message = "role: goes with `text`; each message has its own";
-        return Err(ApiError::bad_request("role", message));
-    }
+}
+
+fn message_tokens(state: &AppState, messages: &[MessageBody]) -> Result<Vec<TokenId>, ApiError> {
     at_most("messages", "messages", messages.len(), TAIL_PARTS_MAX)?;
     let mut tokens = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         let part = state.turns.part(Some(&message.role), &message.content);
         tokens.extend(part.map_err(|error| turns_error(&format!("messages[{index}]"), &error))?);
-    }
-    if tokens.is_empty() {
-        let message = "messages is empty: at least one token is needed";
-        return Err(ApiError::bad_request("messages", message).with_code("empty"));
     }
     Ok(tokens)
 }

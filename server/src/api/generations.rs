@@ -166,7 +166,10 @@ impl GenerationObject {
             seed: generation.seed,
             join: JoinObject::new(generation.policy, summary),
             fragments: used.collect(),
-            usage: summary.map(usage),
+            usage: summary.map(|summary| {
+                let completion_tokens = summary.counts.output;
+                UsageObject::new(generation.prompt_tokens, completion_tokens)
+            }),
             timings: summary.map(timings),
             logprobs: generation.logprobs.map(|_| scores(&snapshot.logprobs)),
             tail_logprobs: snapshot.tail_logprobs.as_deref().map(scores),
@@ -206,15 +209,10 @@ pub fn finish_reason(reason: FinishReason) -> &'static str {
     }
 }
 
-fn usage(summary: &Summary) -> UsageObject {
-    let counts = summary.counts;
-    let prompt_tokens =
-        counts.root + counts.reused + counts.encoded + counts.recomputed + counts.tail;
-    let completion_tokens = counts.output;
-    UsageObject {
-        prompt_tokens,
-        completion_tokens,
-        total_tokens: prompt_tokens + completion_tokens,
+impl UsageObject {
+    fn new(prompt_tokens: usize, completion_tokens: usize) -> Self {
+        let total_tokens = prompt_tokens + completion_tokens;
+        Self { prompt_tokens, completion_tokens, total_tokens }
     }
 }
 
