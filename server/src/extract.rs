@@ -107,6 +107,10 @@ pub(crate) fn describe(path: &str, error: &serde_json::Error) -> ApiError {
         let param = if known_as_part { path.to_owned() } else { format!("{parent}{name}") };
         return ApiError::bad_request(param, message).with_code("unknown_field");
     }
+    if let Some(name) = quoted("duplicate field `") {
+        return ApiError::bad_request(format!("{parent}{name}"), message)
+            .with_code("duplicate_field");
+    }
     if let Some(name) = quoted("missing field `") {
         return ApiError::bad_request(format!("{parent}{name}"), message)
             .with_code("missing_field");

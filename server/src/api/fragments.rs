@@ -117,7 +117,8 @@ pub struct FragmentDeleted {
 }
 
 /// Encodes a fragment unless it is cached.
-#[utoipa::path(post, path = "/v1/fragments", request_body = FragmentBody, responses(
+#[utoipa::path(post, path = "/v1/fragments", operation_id = "put_fragment",
+    request_body = FragmentBody, responses(
     (status = 200, body = FragmentObject),
     (status = 400, body = crate::error::ErrorBody),
 ))]
@@ -182,7 +183,8 @@ fn message_tokens(state: &AppState, messages: &[MessageBody]) -> Result<Vec<Toke
 }
 
 /// All fragments of the caller, most recently used first.
-#[utoipa::path(get, path = "/v1/fragments", responses((status = 200, body = FragmentList)))]
+#[utoipa::path(get, path = "/v1/fragments", operation_id = "list_fragments",
+    responses((status = 200, body = FragmentList)))]
 pub async fn list(
     State(state): State<Arc<AppState>>,
     tenant: Tenant,
@@ -196,7 +198,8 @@ pub async fn list(
 }
 
 /// One fragment, with its text.
-#[utoipa::path(get, path = "/v1/fragments/{id}", params(FragmentQuery), responses(
+#[utoipa::path(get, path = "/v1/fragments/{id}", operation_id = "get_fragment",
+    params(FragmentQuery), responses(
     (status = 200, body = FragmentObject),
     (status = 404, body = crate::error::ErrorBody),
 ))]
@@ -217,7 +220,8 @@ pub async fn get(
 }
 
 /// Forgets a fragment.
-#[utoipa::path(delete, path = "/v1/fragments/{id}", responses(
+#[utoipa::path(delete, path = "/v1/fragments/{id}", operation_id = "delete_fragment",
+    responses(
     (status = 200, body = FragmentDeleted),
     (status = 404, body = crate::error::ErrorBody),
     (status = 409, body = crate::error::ErrorBody, description = "A generation holds it"),

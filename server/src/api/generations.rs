@@ -319,7 +319,8 @@ pub struct EventsQuery {
 }
 
 /// A generation as it stands.
-#[utoipa::path(get, path = "/v1/generations/{id}", responses(
+#[utoipa::path(get, path = "/v1/generations/{id}", operation_id = "get_generation",
+    responses(
     (status = 200, body = GenerationObject),
     (status = 404, body = crate::error::ErrorBody),
 ))]
@@ -333,7 +334,8 @@ pub async fn get(
 }
 
 /// A generation's events from the first, or after the one last seen; live once it has caught up.
-#[utoipa::path(get, path = "/v1/generations/{id}/events", params(EventsQuery), responses(
+#[utoipa::path(get, path = "/v1/generations/{id}/events", operation_id = "read_generation_events",
+    params(EventsQuery), responses(
     (status = 200, content_type = "text/event-stream", body = String),
     (status = 404, body = crate::error::ErrorBody),
 ))]
@@ -358,7 +360,8 @@ pub async fn events(
 }
 
 /// Ends a generation within a step, and answers with what became of it.
-#[utoipa::path(post, path = "/v1/generations/{id}/cancel", responses(
+#[utoipa::path(post, path = "/v1/generations/{id}/cancel", operation_id = "cancel_generation",
+    responses(
     (status = 200, body = GenerationObject),
     (status = 404, body = crate::error::ErrorBody),
 ))]

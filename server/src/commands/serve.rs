@@ -1,12 +1,12 @@
 //! `cento serve`: loads the model, starts the engine, serves HTTP until told to stop.
 
 use crate::{
-    AppState, Bytes, Ended, Limits, ModelInfo, Parts, Running, Time, config::ServeConfig,
+    AppState, Bytes, Ended, Limits, Local, ModelInfo, Parts, Time, config::ServeConfig, local,
     serving::serve,
 };
 use anyhow::Context as _;
 use engine::Engine;
-use std::{future::Future, net::SocketAddr, process};
+use std::{future::Future, net::SocketAddr, process, sync::Arc};
 use tokio::{net::TcpListener, runtime};
 
 /// Serves until interrupted, then lets running streams end.
@@ -18,17 +18,14 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
 
     let time = Time::system();
-    let running = Running::start(&config.engine, time.clock())?;
-    let ready = ready_line(address, &running, &config);
+    let local = Local::start(local::load(&config.engine)?, &config.engine);
+    let name = client_name(&config.engine.model);
+    let ready = ready_line(address, &name, &local, &config);
     let state = AppState::new(Parts {
-        model: ModelInfo {
-            id: running.name,
-            arch: running.info.arch,
-            created: time.unix_seconds(),
-        },
-        engine: running.engine,
-        tokenizer: running.tokenizer,
-        turns: running.turns,
+        model: ModelInfo { id: name, arch: local.info.arch, created: time.unix_seconds() },
+        engine: local.engine,
+        tokenizer: local.tokenizer,
+        turns: Arc::new(local.turns),
         keys: config.api_keys,
         limits: Limits {
             body_bytes_max: config.body_bytes_max,
@@ -51,8 +48,8 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
 }
 
 /// What is served, where and with what.
-fn ready_line(address: SocketAddr, running: &Running, config: &ServeConfig) -> String {
-    let Running { engine, info, name, .. } = running;
+fn ready_line(address: SocketAddr, name: &str, local: &Local, config: &ServeConfig) -> String {
+    let Local { engine, info, .. } = local;
     let keys = if config.api_keys.is_open() { "no API key" } else { "API keys" };
     format!(
         "cento {} ready on http://{address} · {name} ({}, {}) · KV {} · {} threads, {} · {keys}",
@@ -63,6 +60,14 @@ fn ready_line(address: SocketAddr, running: &Running, config: &ServeConfig) -> S
         config.engine.threads,
         info.isa,
     )
+}
+
+/// What clients call the model: its catalogue name, or its file's name without the ending.
+fn client_name(asked: &str) -> String {
+    let file = asked.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or(asked);
+    let endings = [".gguf", ".safetensors"];
+    let stem = endings.iter().find_map(|ending| file.strip_suffix(ending)).unwrap_or(file);
+    stem.to_owned()
 }
 
 /// The KV memory, in bytes and in tokens.

@@ -45,6 +45,7 @@ async fn check(setup: Setup, cases: Vec<Case>) {
 
 const GENERATE: &str = "POST /v1/generate";
 const FRAGMENTS: &str = "POST /v1/fragments";
+const UNKNOWN: &str = "frg_00000000000000000000000000000000";
 
 /// A good request with one field changed or added.
 fn with(field: &str, value: Value) -> Value {
@@ -123,7 +124,7 @@ async fn numbers_out_of_range_are_refused() {
 async fn parts_that_cannot_be_composed_are_refused() {
     let compose = |part: Value| json!({"compose": [{"text": "a"}, part], "tail": [{"text": "x"}]});
     let tail = |part: Value| json!({"tail": [part]});
-    let unknown = "frg_00000000000000000000000000000000";
+
     check(
         Setup::default(),
         vec![
@@ -141,7 +142,7 @@ async fn parts_that_cannot_be_composed_are_refused() {
             ),
             refused(
                 GENERATE,
-                tail(json!({"fragment": unknown})),
+                tail(json!({"fragment": UNKNOWN})),
                 400,
                 "tail[0].fragment",
                 &["here"],
@@ -170,19 +171,19 @@ async fn parts_that_cannot_be_composed_are_refused() {
             ),
             refused(
                 GENERATE,
-                compose(json!({"fragment": unknown})),
+                compose(json!({"fragment": UNKNOWN})),
                 404,
                 "compose[1].fragment",
-                &[unknown],
+                &[UNKNOWN],
             ),
             refused(
                 GENERATE,
-                compose(json!({"fragment": unknown, "text": "a"})),
+                compose(json!({"fragment": UNKNOWN, "text": "a"})),
                 400,
                 "compose[1].text",
                 &["`text`"],
             ),
-            refused(GENERATE, with("root", json!(unknown)), 404, "root", &[unknown]),
+            refused(GENERATE, with("root", json!(UNKNOWN)), 404, "root", &[UNKNOWN]),
             refused(GENERATE, with("root", json!({"tokens": []})), 400, "root", &["empty"]),
             refused(GENERATE, with("root", json!({"txt": "a"})), 400, "root.txt", &["`txt`"]),
             refused(
