@@ -128,8 +128,8 @@ pub struct ServeArgs {
     #[arg(long, env = "CENTO_PORT", default_value_t = 8080)]
     pub port: u16,
 
-    /// File with the keys clients must send as `Authorization: Bearer KEY`, one on a line, as KEY or
-    /// NAME:KEY; empty lines and lines that start with # are skipped. Clients with different names
+    /// File with the keys clients must send as `Authorization: Bearer KEY`, one on a line, KEY or
+    /// NAME:KEY; empty lines and lines that start with # are skipped. Keys of different names
     /// share nothing [default: no key is asked for].
     #[arg(long, env = "CENTO_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,

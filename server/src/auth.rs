@@ -39,7 +39,7 @@ pub struct ApiKeys {
 
 impl ApiKeys {
     /// Reads one key a line, `key` or `name:key`; blank lines and lines from `#` are skipped. A key
-    /// without a name gets a tenant derived from its hash, so that the order of lines does not matter.
+    /// without a name gets a tenant derived from its hash: the order of lines does not matter.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut keys: Vec<(blake3::Hash, Tenant)> = Vec::new();
         for (number, line) in text.lines().enumerate().map(|(i, line)| (i + 1, line.trim())) {

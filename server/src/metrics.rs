@@ -4,7 +4,7 @@
 
 use crate::api::generations::finish_reason;
 use engine::{Stats, Summary};
-use metrics::{counter, gauge, histogram, with_local_recorder};
+use metrics::{counter, describe_counter, describe_gauge, gauge, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
@@ -43,6 +43,18 @@ impl Metrics {
             .expect("the bucket lists are not empty");
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
+        with_local_recorder(&recorder, || {
+            for (name, _, about) in GAUGES {
+                describe_gauge!(*name, *about);
+            }
+            for (name, _, about) in COUNTERS {
+                describe_counter!(*name, *about);
+            }
+            // A rate needs the zero before the first.
+            for outcome in OUTCOMES {
+                counter!("cento_generations_total", "outcome" => *outcome).increment(0);
+            }
+        });
         Self { recorder, handle }
     }
 
@@ -90,32 +102,44 @@ impl Metrics {
     }
 }
 
-/// The engine's numbers, by their names there.
+/// The engine's numbers.
 fn record(stats: &Stats) {
-    let gauges = [
-        ("cento_pages", stats.pages),
-        ("cento_pages_free", stats.pages_free),
-        ("cento_pages_sequences", stats.pages_sequences),
-        ("cento_fragments", stats.fragments),
-        ("cento_fragments_cached", stats.fragments_cached),
-        ("cento_generations_waiting", stats.waiting),
-        ("cento_generations_running", stats.running),
-    ];
-    for (name, value) in gauges {
-        gauge!(name).set(value as f64);
+    for (name, value, _) in GAUGES {
+        gauge!(*name).set(value(stats) as f64);
     }
-    let counters = [
-        ("cento_steps_total", stats.steps),
-        ("cento_tokens_encoded_total", stats.tokens_encoded),
-        ("cento_tokens_prefilled_total", stats.tokens_prefilled),
-        ("cento_tokens_reused_total", stats.tokens_reused),
-        ("cento_tokens_prefix_reused_total", stats.tokens_prefix_reused),
-        ("cento_tokens_generated_total", stats.tokens_generated),
-        ("cento_evictions_total", stats.evictions),
-        ("cento_preemptions_total", stats.preemptions),
-        ("cento_generations_ended_total", stats.generations_ended),
-    ];
-    for (name, value) in counters {
-        counter!(name).absolute(value);
+    for (name, value, _) in COUNTERS {
+        counter!(*name).absolute(value(stats));
     }
 }
+
+/// A metric's name, where its value is, and what it says.
+type Row<T> = (&'static str, fn(&Stats) -> T, &'static str);
+
+const GAUGES: &[Row<usize>] = &[
+    ("cento_pages", |s| s.pages, "Pages of KV memory"),
+    ("cento_pages_free", |s| s.pages_free, "Pages nobody owns"),
+    ("cento_pages_sequences", |s| s.pages_sequences, "Pages that live generations alone own"),
+    ("cento_fragments", |s| s.fragments, "Fragments known"),
+    ("cento_fragments_cached", |s| s.fragments_cached, "Fragments whose KV is in memory"),
+    ("cento_generations_waiting", |s| s.waiting, "Generations waiting for a place"),
+    ("cento_generations_running", |s| s.running, "Generations running"),
+];
+
+const COUNTERS: &[Row<u64>] = &[
+    ("cento_steps_total", |s| s.steps, "Steps of the loop that ran a batch"),
+    ("cento_tokens_encoded_total", |s| s.tokens_encoded, "Tokens encoded into fragments"),
+    ("cento_tokens_prefilled_total", |s| s.tokens_prefilled, "Tokens of tails and of recompute"),
+    ("cento_tokens_reused_total", |s| s.tokens_reused, "Fragment tokens taken from the cache"),
+    (
+        "cento_tokens_prefix_reused_total",
+        |s| s.tokens_prefix_reused,
+        "Root and tail tokens taken from the cache",
+    ),
+    ("cento_tokens_generated_total", |s| s.tokens_generated, "Tokens generated"),
+    ("cento_evictions_total", |s| s.evictions, "Fragments evicted"),
+    ("cento_preemptions_total", |s| s.preemptions, "Generations preempted"),
+    ("cento_generations_ended_total", |s| s.generations_ended, "Generations ended in any way"),
+];
+
+/// The values of the label `outcome`.
+const OUTCOMES: &[&str] = &["stop", "length", "context", "cancelled", "failed"];

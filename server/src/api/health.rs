@@ -22,7 +22,7 @@ pub struct Health {
 /// Asks the engine's loop for an answer.
 #[utoipa::path(get, path = "/health", responses(
     (status = 200, body = Health),
-    (status = 503, body = crate::error::ErrorBody, description = "The engine's loop does not answer"),
+    (status = 503, body = crate::error::ErrorBody, description = "The loop does not answer"),
 ))]
 pub async fn health(State(state): State<Arc<AppState>>) -> Result<Json<Health>, ApiError> {
     blocking(move || {

@@ -157,7 +157,7 @@ async fn a_full_queue_says_when_to_come_back() {
     for id in ids {
         call(&app, &format!("POST /v1/generations/{id}/cancel"), "").await.expect(200);
     }
-    wait_for_metric(&app, "cento_pages_sequences", 0.0).await;
+    wait_for_metric(&app, "cento_pages_sequences", |n| n == 0.0).await;
 }
 
 #[tokio::test]
@@ -167,8 +167,8 @@ async fn an_answer_that_takes_too_long_is_given_up() {
     let body = json!({"tail": [{"text": "a"}], "max_tokens": 1_000_000});
     let error = call_json(&app, GENERATE, body).await.expect(408);
     assert_eq!(error["error"]["code"], "timeout");
-    wait_for_metric(&app, "cento_generations_running", 0.0).await;
-    wait_for_metric(&app, "cento_pages_sequences", 0.0).await;
+    wait_for_metric(&app, "cento_generations_running", |n| n == 0.0).await;
+    wait_for_metric(&app, "cento_pages_sequences", |n| n == 0.0).await;
 }
 
 #[tokio::test]

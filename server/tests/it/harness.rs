@@ -119,15 +119,15 @@ pub(crate) async fn metric(app: &Router, name: &str) -> f64 {
         .unwrap()
 }
 
-/// Waits until a metric has a value; panics when it does not get there.
-pub(crate) async fn wait_for_metric(app: &Router, name: &str, wanted: f64) {
+/// Waits until a metric is as wanted; panics when it does not get there.
+pub(crate) async fn wait_for_metric(app: &Router, name: &str, wanted: impl Fn(f64) -> bool) {
     for _ in 0..500 {
-        if metric(app, name).await == wanted {
+        if wanted(metric(app, name).await) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{name} is {} and not {wanted}", metric(app, name).await);
+    panic!("{name} stays {}", metric(app, name).await);
 }
 
 /// A server-sent event.

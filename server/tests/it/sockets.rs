@@ -82,12 +82,13 @@ async fn a_client_that_goes_away_frees_its_pages() {
         if stream {
             tokio::task::block_in_place(|| read_until(&mut socket, "generation.token"));
         }
-        wait_for_metric(&served.app, "cento_generations_running", 1.0).await;
+        wait_for_metric(&served.app, "cento_generations_running", |n| n == 1.0).await;
+        wait_for_metric(&served.app, "cento_pages_sequences", |n| n > 0.0).await;
         drop(socket);
-        wait_for_metric(&served.app, "cento_generations_running", 0.0).await;
-        wait_for_metric(&served.app, "cento_pages_sequences", 0.0).await;
+        wait_for_metric(&served.app, "cento_generations_running", |n| n == 0.0).await;
+        wait_for_metric(&served.app, "cento_pages_sequences", |n| n == 0.0).await;
         let cancelled = "cento_generations_total{outcome=\"cancelled\"}";
-        wait_for_metric(&served.app, cancelled, 1.0).await;
+        wait_for_metric(&served.app, cancelled, |n| n == 1.0).await;
         assert_eq!(served.stop().await, Ended::Told);
     }
 }
@@ -108,7 +109,7 @@ async fn a_second_reader_keeps_a_generation_alive() {
     let path = format!("GET /v1/generations/{id}");
     assert_eq!(call(&served.app, &path, "").await.expect(200)["status"], "in_progress");
     drop(second);
-    wait_for_metric(&served.app, "cento_pages_sequences", 0.0).await;
+    wait_for_metric(&served.app, "cento_pages_sequences", |n| n == 0.0).await;
     assert_eq!(call(&served.app, &path, "").await.expect(200)["status"], "cancelled");
     assert_eq!(served.stop().await, Ended::Told);
 }
@@ -133,7 +134,7 @@ async fn stopping_cancels_what_outlasts_the_grace() {
     let mut socket = served.post("/v1/generate", &long(true));
     let whole = served.post("/v1/generate", &long(false));
     tokio::task::block_in_place(|| read_until(&mut socket, "generation.token"));
-    wait_for_metric(&served.app, "cento_generations_running", 2.0).await;
+    wait_for_metric(&served.app, "cento_generations_running", |n| n == 2.0).await;
     served.tell_to_stop();
     let rest = tokio::task::block_in_place(|| read_until(&mut socket, "[DONE]"));
     let last = events(&rest).into_iter().find(|event| event.kind.starts_with("generation.can"));

@@ -113,7 +113,7 @@ async fn a_background_stream_outlives_its_reader() {
     let response = tower::ServiceExt::oneshot(app.clone(), request).await.unwrap();
     assert_eq!(response.status(), 200);
     drop(response);
-    wait_for_metric(&app, "cento_generations_total{outcome=\"length\"}", 1.0).await;
+    wait_for_metric(&app, "cento_generations_total{outcome=\"length\"}", |n| n == 1.0).await;
 }
 
 #[tokio::test]
@@ -135,5 +135,5 @@ async fn a_cancelled_generation_says_so_everywhere() {
     let [.., last, done] = read.as_slice() else { panic!("{read:?}") };
     assert_eq!((last.kind.as_str(), done.data.as_str()), ("generation.cancelled", "[DONE]"));
     assert_eq!(last.json()["generation"], cancelled);
-    wait_for_metric(&app, "cento_pages_sequences", 0.0).await;
+    wait_for_metric(&app, "cento_pages_sequences", |n| n == 0.0).await;
 }
