@@ -51,7 +51,7 @@ fn operations_have_ids_summaries_and_answers() {
 fn fields_taken_beside_the_request_types_are_described() {
     let description = description();
     let chat = &description["components"]["schemas"]["ChatCompletionRequest"]["properties"];
-    for field in ["messages", "user", "tools", "n", "cento"] {
+    for field in ["messages", "user", "tools", "n", "response_format"] {
         assert!(chat[field]["description"].is_string(), "{field}: {}", chat[field]);
     }
 }

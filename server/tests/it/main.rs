@@ -5,5 +5,8 @@ mod fragments;
 mod generate;
 mod harness;
 mod letters;
+mod openai;
+mod openai_refusals;
+mod openapi;
 mod sockets;
 mod streams;

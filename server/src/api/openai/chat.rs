@@ -234,13 +234,12 @@ pub async fn create_chat_completion(
     let stream = request.stream.unwrap_or(false);
     let usage = include_usage(request.stream, request.stream_options)?;
     let shared = Arc::clone(&state);
-    let (reader, prompt_tokens) = blocking(move || {
+    let reader = blocking(move || {
         let (request, options) = request.request(&shared, &tenant)?;
-        let prompt_tokens = prompt_tokens(&request.composition);
-        Ok((shared.generations.start(request, options)?, prompt_tokens))
+        shared.generations.start(request, options)
     })
     .await?;
-    let head = Head::new(&state, &reader, prompt_tokens);
+    let head = Head::new(&state, &reader);
     if stream {
         return Ok(respond(vec![reader], ChatWriter::new(head, usage)));
     }
@@ -326,7 +325,7 @@ struct Head {
 }
 
 impl Head {
-    fn new(state: &AppState, reader: &Reader, prompt_tokens: usize) -> Self {
+    fn new(state: &AppState, reader: &Reader) -> Self {
         let generation = reader.generation();
         Self {
             id: generation.id.replace("gen_", "chatcmpl-"),
@@ -335,7 +334,7 @@ impl Head {
             fingerprint: fingerprint(&state.engine),
             tokenizer: Arc::clone(&state.tokenizer),
             logprobs: generation.logprobs.is_some(),
-            prompt_tokens,
+            prompt_tokens: generation.prompt_tokens,
         }
     }
 
