@@ -150,7 +150,7 @@ impl Fragments {
 
 /// First 16 bytes of blake3 over all that a fragment's KV depends on. Every variable part is
 /// preceded by its length, so that no two contents give the same bytes to hash.
-fn identity(
+pub(crate) fn identity(
     fingerprint: &[u8; 32],
     tenant: &str,
     root: &[TokenId],

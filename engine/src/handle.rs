@@ -3,13 +3,14 @@
 use crate::{
     Core, Event, FragmentId, FragmentInfo, FragmentSpec, Request, RequestError, Stats,
     board::{Board, Message},
+    fragments::identity,
     job::{Job, Reply},
     limits::{Budget, check_queue},
     runner::Runner,
     sequence::{Sequence, Stream},
     validate,
 };
-use models::{Model, ModelShape, Tokenizer};
+use models::{Model, ModelShape, TokenId, Tokenizer};
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -170,6 +171,11 @@ impl Engine {
             validate::check_alone(&job, shape)?;
             Ok(Message::Submit(Box::new(job)))
         })
+    }
+
+    /// The id a fragment has, whether it was put or not.
+    pub fn fragment_id(&self, tenant: &str, root: &[TokenId], tokens: &[TokenId]) -> FragmentId {
+        identity(&self.shape().fingerprint, tenant, root, tokens)
     }
 
     /// A fragment by id; with `digest`, hashes its KV bytes. Blocking.

@@ -49,16 +49,14 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 /// Bounds the time until a response starts; a stream starts at once and then has no limit.
 async fn time_limit(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
     let limit = state.limits.response_timeout;
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            let message = format!(
-                "no answer within {} seconds; stream it, or run it in the background",
-                limit.as_secs()
-            );
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, message).with_code("timeout").into_response()
-        }
-    }
+    let response = tokio::time::timeout(limit, next.run(request)).await;
+    response.unwrap_or_else(|_| {
+        let message = format!(
+            "no answer within {} seconds; stream it, or run it in the background",
+            limit.as_secs()
+        );
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, message).with_code("timeout").into_response()
+    })
 }
 
 /// Keeps pages of other sites, opened in a browser on this machine, from using the API: browsers
@@ -99,11 +97,10 @@ async fn observe(State(state): State<Arc<AppState>>, request: Request, next: Nex
     state.metrics.request(&route, status, took);
     let id_text = id.to_str().unwrap_or("not text");
     let took_ms = took.as_secs_f64() * 1e3;
-    match response.extensions_mut().remove::<LoggedError>() {
-        Some(LoggedError(error)) => {
-            tracing::info!(%method, path, status, took_ms, id = id_text, error = error.message());
-        }
-        None => tracing::info!(%method, path, status, took_ms, id = id_text),
+    if let Some(LoggedError(error)) = response.extensions_mut().remove() {
+        tracing::info!(%method, path, status, took_ms, id = id_text, error = error.message());
+    } else {
+        tracing::info!(%method, path, status, took_ms, id = id_text);
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response

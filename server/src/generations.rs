@@ -77,8 +77,8 @@ impl Entry {
 /// A fragment that stood in a generation's composition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FragmentUse {
-    /// The fragment the client named, if it did.
-    pub id: Option<FragmentId>,
+    /// Its id under this composition's root; another than the one asked for with `other_root`.
+    pub id: FragmentId,
     /// The client's name for it.
     pub name: Option<String>,
     /// Its length in tokens.

@@ -21,7 +21,7 @@ impl Limits {
 /// 16 MiB hold a context of a million tokens, as text or as ids.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
 /// A sender that has not delivered its body by then is too slow or malicious.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+pub const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 /// A body over the limit is still read up to this multiple of it, so that the sender gets to
 /// read the answer instead of a connection reset.
 pub const BODY_DRAIN_FACTOR: usize = 4;

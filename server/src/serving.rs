@@ -57,12 +57,11 @@ pub async fn serve(
     if let Err(error) = drained {
         tracing::error!(%error, "the engine did not stop cleanly");
     }
-    match tokio::time::timeout(DRAIN_TIMEOUT, &mut server).await {
-        Ok(result) => result.map_err(io::Error::other)??,
-        Err(_) => {
-            tracing::warn!("some clients did not read their last bytes in time");
-            server.abort();
-        }
+    if let Ok(result) = tokio::time::timeout(DRAIN_TIMEOUT, &mut server).await {
+        result.map_err(io::Error::other)??;
+    } else {
+        tracing::warn!("some clients did not read their last bytes in time");
+        server.abort();
     }
     Ok(ended)
 }

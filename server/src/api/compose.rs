@@ -151,33 +151,31 @@ fn placement(
         );
     }
     check_name(&format!("{param}.name"), part.name.as_deref())?;
-    let Some(id) = &part.fragment else {
-        let tokens: Arc<[TokenId]> = part_tokens(state, param, part)?.into();
-        let used = FragmentUse {
-            id: None,
-            name: part.name.clone(),
-            tokens: tokens.len(),
-            other_root: false,
-        };
-        return Ok((tokens, used));
+    let (tokens, named, other_root) = match &part.fragment {
+        None => (part_tokens(state, param, part)?.into(), None, false),
+        Some(id) => {
+            refuse_given(
+                param,
+                &[
+                    ("text", part.text.is_some()),
+                    ("tokens", part.tokens.is_some()),
+                    ("role", part.role.is_some()),
+                ],
+            )?;
+            let fragment = known_fragment(state, tenant, id, &format!("{param}.fragment"))?;
+            let named = state.fragment_names.get(&tenant.0, fragment.id);
+            (fragment.tokens, named.and_then(|named| named.name), fragment.root != *root)
+        }
     };
-    refuse_given(
-        param,
-        &[
-            ("text", part.text.is_some()),
-            ("tokens", part.tokens.is_some()),
-            ("role", part.role.is_some()),
-        ],
-    )?;
-    let fragment = known_fragment(state, tenant, id, &format!("{param}.fragment"))?;
-    let name = part
-        .name
-        .clone()
-        .or_else(|| state.fragment_names.get(&tenant.0, fragment.id).and_then(|known| known.name));
-    let other_root = fragment.root != *root;
-    let used =
-        FragmentUse { id: Some(fragment.id), name, tokens: fragment.tokens.len(), other_root };
-    Ok((fragment.tokens, used))
+    let tokens: Arc<[TokenId]> = tokens;
+    let id = state.engine.fragment_id(&tenant.0, root, &tokens);
+    if part.name.is_some() {
+        let now = state.time.unix_seconds();
+        state.fragment_names.put(&tenant.0, id, part.name.clone(), now);
+    }
+    let name = part.name.clone().or(named);
+    let used = FragmentUse { id, name, tokens: tokens.len(), other_root };
+    Ok((tokens, used))
 }
 
 /// Tokens of a tail. After a turn that awaits an answer the model's turn is opened.

@@ -84,14 +84,14 @@ pub struct JoinObject {
 /// A fragment in a composition.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FragmentUseObject {
-    /// The fragment the request named; null when it was given as text or tokens.
-    pub id: Option<String>,
+    /// Its id under this composition's root. A policy that recomputes it does not encode it.
+    pub id: String,
     /// Its name.
     pub name: Option<String>,
     /// Its length in tokens.
     pub tokens: usize,
-    /// It was put under another root: its tokens were used under this composition's root, where
-    /// they are another fragment.
+    /// The fragment asked for was put under another root: its tokens were used under this
+    /// composition's root, where they are another fragment, with the id above.
     pub other_root: bool,
 }
 
@@ -149,7 +149,7 @@ impl GenerationObject {
         let summary = snapshot.summary.as_ref();
         let error = snapshot.error.map(|error| ApiError::from(error).body().error);
         let used = generation.fragments.iter().map(|used| FragmentUseObject {
-            id: used.id.map(|id| id.to_string()),
+            id: used.id.to_string(),
             name: used.name.clone(),
             tokens: used.tokens,
             other_root: used.other_root,

@@ -15,6 +15,7 @@ struct Case {
     says: &'static [&'static str],
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "rows of a table read better without borrows")]
 fn refused(
     line: &'static str,
     body: impl ToString,
@@ -193,6 +194,16 @@ async fn parts_that_cannot_be_composed_are_refused() {
                 "compose[1].name",
                 &["257", "256"],
             ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn fragments_that_cannot_be_put_are_refused() {
+    check(
+        Setup::default(),
+        vec![
             refused(FRAGMENTS, json!({}), 400, "text", &["exactly one"]),
             refused(FRAGMENTS, json!({"text": ""}), 400, "text", &["empty"]),
             refused(FRAGMENTS, json!({"tokens": [9999]}), 400, "tokens[0]", &["9999", "259"]),

@@ -1,5 +1,7 @@
 //! The HTTP side over the real engine and a model that spells the alphabet.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed, helpers included")]
+
 mod bodies;
 mod fragments;
 mod generate;

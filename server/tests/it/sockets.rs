@@ -116,7 +116,7 @@ async fn a_second_reader_keeps_a_generation_alive() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_lets_streams_end_within_the_grace() {
-    let mut served = Served::start(Setup::slow().state(), Duration::from_secs(60)).await;
+    let mut served = Served::start(Setup::slow().state(), Duration::from_mins(1)).await;
     let mut body = long(true);
     body["max_tokens"] = 300.into();
     let mut socket = served.post("/v1/generate", &body);
