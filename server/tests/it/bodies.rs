@@ -184,9 +184,6 @@ async fn parts_that_cannot_be_composed_are_refused() {
                 "compose[1].text",
                 &["`text`"],
             ),
-            refused(GENERATE, with("root", json!(UNKNOWN)), 404, "root", &[UNKNOWN]),
-            refused(GENERATE, with("root", json!({"tokens": []})), 400, "root", &["empty"]),
-            refused(GENERATE, with("root", json!({"txt": "a"})), 400, "root.txt", &["`txt`"]),
             refused(
                 GENERATE,
                 compose(json!({"text": "a", "name": "n".repeat(257)})),
@@ -200,10 +197,13 @@ async fn parts_that_cannot_be_composed_are_refused() {
 }
 
 #[tokio::test]
-async fn fragments_that_cannot_be_put_are_refused() {
+async fn roots_and_fragments_that_cannot_be_put_are_refused() {
     check(
         Setup::default(),
         vec![
+            refused(GENERATE, with("root", json!(UNKNOWN)), 404, "root", &[UNKNOWN]),
+            refused(GENERATE, with("root", json!({"tokens": []})), 400, "root", &["empty"]),
+            refused(GENERATE, with("root", json!({"txt": "a"})), 400, "root.txt", &["`txt`"]),
             refused(FRAGMENTS, json!({}), 400, "text", &["exactly one"]),
             refused(FRAGMENTS, json!({"text": ""}), 400, "text", &["empty"]),
             refused(FRAGMENTS, json!({"tokens": [9999]}), 400, "tokens[0]", &["9999", "259"]),
