@@ -64,6 +64,7 @@ const ENDPOINTS: &[&str] = &[
     "POST /v1/tokenize",
     "POST /v1/detokenize",
     "GET /v1/models",
+    "GET /v1/models/{id}",
     "POST /v1/chat/completions",
     "POST /v1/completions",
 ];

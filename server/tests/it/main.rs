@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed, helpers included")]
 
 mod bodies;
+mod docs;
 mod fragments;
 mod generate;
 mod harness;

@@ -1,6 +1,6 @@
 //! The OpenAI shim's answers.
 
-use crate::harness::{Answer, Setup, call, call_json, events, metric, wait_for_metric};
+use crate::harness::{Answer, Setup, SseEvent, call, call_json, events, metric, wait_for_metric};
 use axum::Router;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn frames(answer: &Answer) -> Vec<Value> {
     let events = events(&answer.text);
     let (last, frames) = events.split_last().unwrap();
     assert_eq!(last.data, "[DONE]");
-    frames.iter().map(|frame| frame.json()).collect()
+    frames.iter().map(SseEvent::json).collect()
 }
 
 async fn stream(app: &Router, line: &str, body: Value) -> Vec<Value> {
@@ -67,7 +67,9 @@ async fn a_chat_is_answered_as_openai_does() {
     assert_eq!(answer["system_fingerprint"], "fp_070707070707");
     let choice = json!({
         "index": 0,
-        "message": {"role": "assistant", "content": "abcde", "refusal": null},
+        "message": {
+            "role": "assistant", "content": "abcde", "refusal": null, "annotations": [],
+        },
         "logprobs": null,
         "finish_reason": "length",
     });

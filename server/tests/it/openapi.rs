@@ -40,4 +40,13 @@ async fn every_route_is_described_and_nothing_else() {
         }
     }
     assert_eq!(described, served);
+    let index = call(&app, "GET /", "").await.expect(200);
+    let mut listed: BTreeSet<String> = index["endpoints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line.as_str().unwrap().into())
+        .collect();
+    listed.insert("GET /".to_owned());
+    assert_eq!(listed, served);
 }

@@ -161,6 +161,9 @@ pub struct AssistantMessage {
     pub content: String,
     /// Always null.
     pub refusal: Option<String>,
+    /// Always empty.
+    #[schema(value_type = Vec<Object>)]
+    pub annotations: [(); 0],
 }
 
 /// A piece of a streamed answer.
@@ -346,7 +349,12 @@ impl Head {
         let logprobs = self.logprobs(&answer.logprobs);
         let choice = ChatChoice {
             index: 0,
-            message: AssistantMessage { role: "assistant", content: answer.text, refusal: None },
+            message: AssistantMessage {
+                role: "assistant",
+                content: answer.text,
+                refusal: None,
+                annotations: [],
+            },
             logprobs,
             finish_reason: finish_reason(summary.finish_reason),
         };
