@@ -1,9 +1,10 @@
 //! The catalogue's models against an independent implementation in f32 over the same weights.
 //!
-//! Reads the files `NAME.gguf` in the folder that `CENTO_TEST_MODELS` names. Tolerances: those
+//! Fetches the models through the catalogue. Tolerances: those
 //! that rounding of activations to 8 bits needs, measured on llama.cpp with the same files.
 
 use crate::desk::{Desk, Written, log_softmax};
+use models::catalogue::{Quiet, fetch};
 use models::{Decoder, KvDtype, LoadOptions, Model, TokenId};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -46,7 +47,7 @@ fn qwen2_5_coder_0_5b() {
 }
 
 fn check(name: &str) {
-    let Some(path) = model_path(name) else { return };
+    let path = fetch(name, &mut Quiet).expect("a model of the catalogue");
     let text = std::fs::read_to_string(
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/golden/{name}.json")),
     )
@@ -103,15 +104,4 @@ fn prompt(desk: &mut Desk, golden: &Golden, worst: &mut Worst, case: &str) {
 
 fn top(row: &[f64]) -> usize {
     (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap()
-}
-
-/// None, said aloud, where the folder is not named; with `CENTO_REQUIRE_MODELS` that fails.
-fn model_path(name: &str) -> Option<PathBuf> {
-    let Some(folder) = std::env::var_os("CENTO_TEST_MODELS") else {
-        let required = std::env::var_os("CENTO_REQUIRE_MODELS").is_some();
-        assert!(!required, "{name}: CENTO_TEST_MODELS names no folder");
-        println!("skipped: {name}: CENTO_TEST_MODELS names no folder");
-        return None;
-    };
-    Some(PathBuf::from(folder).join(format!("{name}.gguf")))
 }
