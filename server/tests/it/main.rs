@@ -1,15 +1,16 @@
 //! The HTTP side over the real engine and a model that spells the alphabet.
-
 #![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed, helpers included")]
 
 mod bodies;
 mod docs;
 mod fragments;
 mod generate;
+mod golden_joins;
 mod harness;
 mod letters;
 mod openai;
 mod openai_refusals;
 mod openapi;
+mod served;
 mod sockets;
 mod streams;

@@ -1,0 +1,29 @@
+//! A real model of the catalogue behind the router, in memory.
+
+use axum::Router;
+use cento::{ApiKeys, AppState, Limits, ModelInfo, Parts, Time, app};
+use engine::{Config, Engine};
+use models::{LoadOptions, catalogue};
+use std::sync::Arc;
+
+/// The model by that name, fetched where it is not cached.
+pub(crate) fn model(name: &str) -> Router {
+    let path = catalogue::fetch(name, &mut catalogue::Quiet).unwrap_or_else(|error| {
+        panic!("this test needs the model {name}: {error}");
+    });
+    let loaded = models::load(&path, &LoadOptions::default()).expect("a model that loads");
+    let time = Time::system();
+    let tokenizer = loaded.tokenizer;
+    let model = Box::new(loaded.decoder);
+    let bounds = Config::default();
+    let engine = Engine::start(model, Some(Arc::clone(&tokenizer)), bounds, time.clock());
+    app(AppState::new(Parts {
+        engine,
+        turns: Arc::new(loaded.turns),
+        tokenizer,
+        model: ModelInfo { id: name.into(), arch: loaded.info.arch, created: 1 },
+        keys: ApiKeys::default(),
+        time,
+        limits: Limits::DEFAULT,
+    }))
+}
