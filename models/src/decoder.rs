@@ -74,7 +74,7 @@ impl Decoder {
         let queries = Queries { layer: index, q: rows.q, positions, spans: batch.spans, rope };
         let shape = attention_shape(d, kind);
         kernels::attention(cpu, kv, &shape, &queries, rows.attention, rows.attended);
-        rows.input.set(cpu, rows.attended, d.heads * d.head_dim);
+        rows.input.set_fine(cpu, rows.attended, d.heads * d.head_dim);
         kernels::matmul(cpu, &layer.attention_out, rows.input, rows.normed); // [T, C]
         rows.add_normed(cpu, layer.post_attention_norm.as_deref(), d.norm_eps);
 
@@ -98,7 +98,7 @@ impl Decoder {
         }
         let normed = &mut rows.normed[..wanted.len() * d.dim];
         kernels::rms_norm(cpu, gathered, &parts.final_norm, d.norm_eps, normed);
-        rows.input.set(cpu, normed, d.dim);
+        rows.input.set_fine(cpu, normed, d.dim);
         kernels::matmul(cpu, parts.output(), rows.input, logits); // [wanted, vocab]
         if let Some(cap) = d.final_softcap {
             for l in logits.iter_mut() {
@@ -294,7 +294,7 @@ impl Rows<'_> {
         kernels::matmul(cpu, &layer.gate, self.input, self.gate);
         kernels::matmul(cpu, &layer.up, self.input, self.up);
         kernels::gated(cpu, d.gate, self.gate, self.up, self.gated);
-        self.input.set(cpu, self.gated, d.ffn);
+        self.input.set_fine(cpu, self.gated, d.ffn);
         kernels::matmul(cpu, &layer.down, self.input, self.normed);
     }
 

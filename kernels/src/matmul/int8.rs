@@ -2,7 +2,8 @@
 //!
 //! Invariant: an output is reduced over groups `g` in order, starting from 0, by
 //! `acc = fma(dot_g · scale_g, scale_x_g, acc); acc = fma(min_g, bias_g, acc)` (with exact integer
-//! `dot_g`), whatever the number of rows in a tile and the cut into panels and columns.
+//! `dot_g`), whatever the number of rows in a tile and the cut into panels and columns. A fine
+//! input's second plane follows the first after each [`DECODED`] scales, again in any tile.
 
 use super::input::{Group, Input};
 use super::quantized::{Line, Quantized};
@@ -96,13 +97,28 @@ impl Int8<'_> {
     #[inline(always)]
     fn tile<S: Simd, C: Codes, const T: usize>(&self, simd: S, part: &Part<'_>, tile: Tile) {
         let groups = part.scales.len() / C::SCALES;
-        let x: [&[Group]; T] = std::array::from_fn(|t| {
-            &self.x.row_groups(tile.first + t)[part.first..part.first + groups]
-        });
         let mut sums = [[0.0; LANES]; T];
         if part.first > 0 {
             self.strip.load(part.panel, tile, &mut sums);
         }
+        for plane in 0..self.x.planes() {
+            let x: [&[Group]; T] = std::array::from_fn(|t| {
+                &self.x.row_groups(plane, tile.first + t)[part.first..part.first + groups]
+            });
+            self.add_plane::<S, C, T>(simd, part, &x, &mut sums);
+        }
+        self.strip.store(part.panel, tile, &sums);
+    }
+
+    /// Adds the products of one plane of the tile's codes to `sums`.
+    #[inline(always)]
+    fn add_plane<S: Simd, C: Codes, const T: usize>(
+        &self,
+        simd: S,
+        part: &Part<'_>,
+        x: &[&[Group]; T],
+        sums: &mut [[f32; LANES]; T],
+    ) {
         for lanes in 0..S::PARTS {
             let mut acc = sums.each_ref().map(|sums| simd.load(sums, lanes));
             let lines = part.lines.chunks_exact(C::LINES);
@@ -125,7 +141,6 @@ impl Int8<'_> {
                 simd.store(acc[t], &mut sums[t], lanes);
             }
         }
-        self.strip.store(part.panel, tile, &sums);
     }
 }
 
