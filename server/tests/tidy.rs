@@ -11,8 +11,9 @@ use std::{
 const FILE_LINES_MAX: usize = 500;
 /// Lines ARCHITECTURE.md may have.
 const ARCHITECTURE_LINES_MAX: usize = 250;
-/// Lines of Rust without tests in the whole tree; raised only by a commit that says why.
-const TREE_LINES_MAX: usize = 16_000;
+/// Lines of Rust without tests in the whole tree, comments and blank lines included; raised only by
+/// a commit that says why.
+const TREE_LINES_MAX: usize = 26_000;
 
 /// Words that must not stand in a crate's sources, and why.
 const BANNED: &[(&str, &[&str], &str)] = &[

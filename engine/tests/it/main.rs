@@ -6,6 +6,7 @@ mod hash_model;
 mod identity;
 mod oracle;
 mod plan;
+mod real_models;
 mod refusals;
 mod sim;
 mod thread;
