@@ -19,7 +19,7 @@ pub(crate) struct Joined {
     fragment_tokens: usize,
     tail_tokens: usize,
     /// `reuse` over fragments that are all cached.
-    joined_first_token_ms: f64,
+    first_token_ms: f64,
     /// Plain concatenation of the same tokens, nothing cached but the root.
     prefill_first_token_ms: f64,
     ratio: f64,
@@ -55,14 +55,14 @@ pub(crate) fn measure(session: &Session, runs: usize) -> anyhow::Result<Joined> 
     let prefilled = first_token(JoinPolicy::Recompute, runs)?;
     let computed = prefilled.counts.recomputed;
     ensure!(computed == FRAGMENTS * FRAGMENT_TOKENS, "only {computed} tokens were prefilled");
-    let joined_first_token_ms = median(joined);
+    let first_token_ms = median(joined);
     let prefill_first_token_ms = prefilled.timings.first_token_ms;
     Ok(Joined {
         fragments: FRAGMENTS,
         fragment_tokens: FRAGMENT_TOKENS,
         tail_tokens: TAIL_TOKENS,
-        joined_first_token_ms,
+        first_token_ms,
         prefill_first_token_ms,
-        ratio: prefill_first_token_ms / joined_first_token_ms,
+        ratio: prefill_first_token_ms / first_token_ms,
     })
 }

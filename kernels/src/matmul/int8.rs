@@ -105,7 +105,7 @@ impl Int8<'_> {
             let x: [&[Group]; T] = std::array::from_fn(|t| {
                 &self.x.row_groups(plane, tile.first + t)[part.first..part.first + groups]
             });
-            self.add_plane::<S, C, T>(simd, part, &x, &mut sums);
+            Self::add_plane::<S, C, T>(simd, part, &x, &mut sums);
         }
         self.strip.store(part.panel, tile, &sums);
     }
@@ -113,7 +113,6 @@ impl Int8<'_> {
     /// Adds the products of one plane of the tile's codes to `sums`.
     #[inline(always)]
     fn add_plane<S: Simd, C: Codes, const T: usize>(
-        &self,
         simd: S,
         part: &Part<'_>,
         x: &[&[Group]; T],

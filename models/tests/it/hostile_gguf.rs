@@ -205,7 +205,7 @@ pub(crate) fn mutate(file: &[u8], reach: usize, seed: u64) -> Vec<u8> {
         (mix(counter) % below as u64) as usize
     };
     let mut out = file.to_vec();
-    for _ in 0..1 + draw(3) {
+    for _ in 0..=draw(3) {
         let at = draw(reach);
         match draw(6) {
             0 => out[at] ^= 1 << draw(8),

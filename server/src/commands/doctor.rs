@@ -12,16 +12,16 @@ const QUANTIZED: Bound = Bound::Divergence(0.02);
 const FLOAT: Bound = Bound::Divergence(0.001);
 
 /// Prints each check and fails when one does.
-pub(crate) fn run(config: EngineConfig, json: bool) -> anyhow::Result<()> {
-    let mut loaded = local::load(&config)?;
+pub(crate) fn run(config: &EngineConfig, json: bool) -> anyhow::Result<()> {
+    let mut loaded = local::load(config)?;
     let sample = sample(&loaded.turns)?;
     let bound = if loaded.info.is_quantized() { QUANTIZED } else { FLOAT };
     let gates = gates::run(&mut loaded.decoder, &sample, bound);
     let mut out = io::stdout().lock();
     if json {
-        writeln!(out, "{:#}", to_json(&config, &loaded.info, &gates))?;
+        writeln!(out, "{:#}", to_json(config, &loaded.info, &gates))?;
     } else {
-        print(&mut out, &config, &loaded.info, &gates)?;
+        print(&mut out, config, &loaded.info, &gates)?;
     }
     let closed = gates.iter().filter(|gate| !gate.is_open()).count();
     anyhow::ensure!(closed == 0, "{closed} of {} gates failed on {}", gates.len(), config.model);

@@ -11,9 +11,9 @@ use std::io::{self, Write as _};
 const TENANT: &str = "local";
 
 /// Prints the answer as it comes, or the whole result as JSON.
-pub(crate) fn run(config: GenerateConfig) -> anyhow::Result<()> {
+pub(crate) fn run(config: &GenerateConfig) -> anyhow::Result<()> {
     let local = Local::start(local::load(&config.engine)?, &config.engine);
-    let request = request(&local, &config)?;
+    let request = request(&local, config)?;
     let mut out = io::stdout().lock();
     let streams = !config.json;
     let answer = local.ask(request, |piece| {
@@ -24,7 +24,7 @@ pub(crate) fn run(config: GenerateConfig) -> anyhow::Result<()> {
         Ok(())
     })?;
     if config.json {
-        let result = to_json(&config, &answer);
+        let result = to_json(config, &answer);
         writeln!(out, "{result:#}")?;
     } else {
         writeln!(out)?;

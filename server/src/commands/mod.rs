@@ -17,11 +17,11 @@ use std::io;
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => serve::run(ServeConfig::try_from(args)?),
-        Command::Generate(args) => generate::run(GenerateConfig::try_from(args)?),
+        Command::Generate(args) => generate::run(&GenerateConfig::try_from(args)?),
         Command::Pull(args) => pull::run(&args),
         Command::Models(args) => models::run(&args),
-        Command::Doctor(args) => doctor::run(EngineConfig::single(args.engine)?, args.json),
-        Command::Demo(args) => demo::run(EngineConfig::single(args.engine)?),
+        Command::Doctor(args) => doctor::run(&EngineConfig::single(args.engine)?, args.json),
+        Command::Demo(args) => demo::run(&EngineConfig::single(args.engine)?),
     }
 }
 

@@ -53,7 +53,6 @@ async fn check(model: &str, golden: &str, tolerance: f64) {
                 let mean = mean_difference(&got, &golden.tail_logprobs);
                 *distance.entry(other).or_default() += mean / cases.len() as f64;
                 if other == policy {
-                    println!("{model} case {index} {policy}: mean |difference| {mean:.4}");
                     assert!(
                         mean <= tolerance,
                         "{model} case {index} {policy}: {mean} > {tolerance}"

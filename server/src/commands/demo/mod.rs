@@ -20,9 +20,9 @@ const TENANT: &str = "demo";
 const ANSWER_TOKENS: usize = 40;
 
 /// Runs the demonstration and prints it.
-pub(crate) fn run(config: EngineConfig) -> anyhow::Result<()> {
+pub(crate) fn run(config: &EngineConfig) -> anyhow::Result<()> {
     eprintln!("loading {} …", config.model);
-    let local = Local::start(local::load(&config)?, &config);
+    let local = Local::start(local::load(config)?, config);
     let mut stage = Stage { local, out: io::stdout().lock() };
     writeln!(stage.out, "{INTRODUCTION}")?;
     let mut shelf = stage.encode_once()?;
@@ -200,8 +200,10 @@ Next: serve the model, and compose over HTTP.
     )
 }
 
+/// The first bytes of a digest: enough to see that two differ.
 fn hex(digest: &[u8; 32]) -> String {
-    digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    let [a, b, c, d, e, f, ..] = digest;
+    format!("{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}")
 }
 
 fn one_line(text: &str) -> String {
