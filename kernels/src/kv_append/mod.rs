@@ -2,6 +2,8 @@
 //! the pool's format (saturating).
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 
 use crate::kv::{Element, RowOfHead};

@@ -7,8 +7,8 @@ fn check<E: Element>(style: RopeStyle, page_rows: usize) {
     let (kv_heads, head_dim) = (3, 16);
     let layout = KvLayout { layers: 2, kv_heads, head_dim, page_rows, dtype: E::DTYPE };
     let mut kv = KvPool::new(layout, 7).unwrap();
-    let inv_freq = (0..8).map(|i| 0.5_f32.powi(i)).collect();
-    let rope = RopeTable::new(style, inv_freq, 64);
+    let inv_freq: Vec<f32> = (0..8).map(|i| 0.5_f32.powi(i)).collect();
+    let rope = RopeTable::new(style, inv_freq.clone(), 64);
     let pages = [4, 1, 5, 0, 2].map(PageId);
     let writes: Vec<_> = (0..5)
         .map(|r| RowAddr { page: pages[r / page_rows], row: (r % page_rows) as u32 })
@@ -23,7 +23,10 @@ fn check<E: Element>(style: RopeStyle, page_rows: usize) {
         for head in 0..kv_heads {
             let of = |x: &[f32]| x[(r * kv_heads + head) * head_dim..][..head_dim].to_vec();
             let (mut k, v) = (of(&k), of(&v));
+            let exact = reference::key(style, &inv_freq, positions[r], &k);
             rope.rotate(i64::from(positions[r]), &mut k);
+            let close = |(k, exact): (&f32, &f64)| (f64::from(*k) - exact).abs() < 1e-4;
+            assert!(k.iter().zip(&exact).all(close), "{k:?} {exact:?}");
             let row = write.row as usize;
             for d in 0..head_dim {
                 let k_at = kv.k::<E>(write.page, 1, head)[d * page_rows + row].widen();

@@ -13,6 +13,8 @@
 //! ```
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 
 /// Attention of one query and head over some of the rows it sees.

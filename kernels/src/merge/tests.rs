@@ -1,16 +1,8 @@
 //! The merge as a monoid, over states of random sets of rows.
 
+use super::reference::state;
 use super::*;
 use crate::uniform;
-
-/// The state over rows with these scores and values, by its definition in f64.
-fn state(rows: &[(f32, [f32; 4])]) -> PartialState {
-    let max = rows.iter().fold(f32::NEG_INFINITY, |m, r| m.max(r.0));
-    let weight = |s: f32| f64::from(s - max).exp();
-    let weighted = |d: usize| rows.iter().map(|(s, v)| weight(*s) * f64::from(v[d])).sum::<f64>();
-    let sum = rows.iter().map(|r| weight(r.0)).sum::<f64>() as f32;
-    PartialState { max, sum, weighted: (0..4).map(|d| weighted(d) as f32).collect() }
-}
 
 /// Rows with scores spread over `±spread`, about 1 in 8 far below.
 fn rows(seed: u64, count: usize, spread: f32) -> Vec<(f32, [f32; 4])> {

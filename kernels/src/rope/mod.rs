@@ -6,6 +6,8 @@
 //! to f32 once.
 
 #[cfg(test)]
+pub(crate) mod reference;
+#[cfg(test)]
 mod tests;
 
 /// Which dims of a head turn together.

@@ -6,22 +6,6 @@ fn inv_freq(dims: usize, base: f32) -> Vec<f32> {
     (0..dims / 2).map(|i| base.powf(-2.0 * i as f32 / dims as f32)).collect()
 }
 
-/// The formula in f64.
-fn reference(style: RopeStyle, inv_freq: &[f32], position: i64, head: &[f32]) -> Vec<f64> {
-    let pairs = inv_freq.len();
-    let mut out = vec![0.0; head.len()];
-    for (i, &freq) in inv_freq.iter().enumerate() {
-        let (a, b) = match style {
-            RopeStyle::Interleaved => (2 * i, 2 * i + 1),
-            RopeStyle::HalfSplit => (i, i + pairs),
-        };
-        let (sin, cos) = (position as f64 * f64::from(freq)).sin_cos();
-        let (x, y) = (f64::from(head[a]), f64::from(head[b]));
-        (out[a], out[b]) = (x * cos - y * sin, x * sin + y * cos);
-    }
-    out
-}
-
 fn head(dims: usize) -> Vec<f32> {
     (0..dims).map(|i| crate::uniform(5, i as u64) as f32 * 4.0 - 2.0).collect()
 }
@@ -36,7 +20,8 @@ fn turns_are_those_of_the_formula_at_every_position() {
                 let from = head(2 * dims);
                 let mut turned = from.clone();
                 table.rotate(position, &mut turned);
-                let want = from.chunks(dims).flat_map(|h| reference(style, &freqs, position, h));
+                let want =
+                    from.chunks(dims).flat_map(|h| reference::rotate(style, &freqs, position, h));
                 for (got, want) in turned.iter().zip(want) {
                     // Two products of numbers up to 2, each factor and the sum rounded.
                     assert!((f64::from(*got) - want).abs() < 6e-7, "{style:?} {dims} {position}");

@@ -13,4 +13,6 @@ pub use penalties::{Penalties, PenaltyScratch, penalize};
 pub use uniform::uniform;
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
