@@ -2,7 +2,6 @@
 
 use crate::{joined, joined::Joined, limits, machine, session::Session};
 use anyhow::ensure;
-use engine::{Composition, JoinPolicy};
 use models::{KvDtype, LoadOptions};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -48,11 +47,44 @@ pub(crate) struct Report {
     /// Resident memory at the end, its parts beside it.
     rss_mb: f64,
     file_mb: f64,
+    /// Weights as they are held, repacked.
+    weights_mb: f64,
     /// KV pages in use.
     kv_mb: f64,
     limits: limits::Limits,
+    share_of_limit: Shares,
     /// Tokens decoded at every depth, folded: shows that the work was done and stayed the same.
     hash: String,
+}
+
+/// Parts of what the machine allows, by prompt length and by depth.
+#[derive(Serialize)]
+struct Shares {
+    /// Products of the layers' weights, of the limit of 8-bit integer arithmetic.
+    prefill: BTreeMap<usize, f64>,
+    /// Bytes of weights and of KV that must be read, of the limit of reading.
+    decode: BTreeMap<usize, f64>,
+}
+
+impl Shares {
+    fn new(
+        session: &Session,
+        limits: &limits::Limits,
+        prefill: &BTreeMap<usize, f64>,
+        decode: &BTreeMap<usize, f64>,
+    ) -> Self {
+        let shape = session.engine.shape();
+        let kv_bytes = shape.page_bytes / shape.page_rows;
+        let prefill = prefill.iter().map(|(&length, speed)| {
+            let ops = 2.0 * session.layer_products as f64 * speed;
+            (length, ops / 1e9 / limits.int8_gops)
+        });
+        let decode = decode.iter().map(|(&depth, speed)| {
+            let bytes = session.weight_bytes_per_token + depth * kv_bytes;
+            (depth, bytes as f64 * speed / 1e9 / limits.read_gbs)
+        });
+        Self { prefill: prefill.collect(), decode: decode.collect() }
+    }
 }
 
 /// Runs every figure on one loaded model.
@@ -62,27 +94,21 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
     let options = LoadOptions { threads, kv_dtype: KvDtype::F16, ..LoadOptions::default() };
     let session = Session::open(&args.model, &options)?;
     let mut seed = 0;
-    let mut fresh = |count| {
-        seed += 1;
-        session.filler(seed, count)
-    };
     let prefill = figures(&args.prefill, args.runs, |length| {
-        let answer = session.generate(plain(&session, fresh(length)), JoinPolicy::Recompute, 1)?;
-        // The root comes from the cache; the tail is all new.
-        Ok(answer.counts.tail as f64 / answer.timings.prefill_ms * 1e3)
+        seed += 1;
+        session.prefill(seed, length)
     })?;
     let mut outputs = Vec::new();
     let decode = figures(&args.decode, args.runs, |depth| {
-        // The same tail each run: only the first one prefills it.
-        let tail = session.filler(1 << 20, depth.max(1));
-        let composition = plain(&session, tail);
-        let answer = session.generate(composition, JoinPolicy::Recompute, args.decode_tokens)?;
-        outputs.extend(answer.tokens);
-        Ok(answer.timings.decode_tokens_per_second)
+        let (speed, tokens) = session.decode(depth, args.decode_tokens)?;
+        outputs.extend(tokens);
+        Ok(speed)
     })?;
     let joined = joined::measure(&session, args.runs)?;
     let stats = session.engine.stats();
+    let limits = limits::measure(threads);
     Ok(Report {
+        share_of_limit: Shares::new(&session, &limits, &prefill, &decode),
         model: session.info.name.clone(),
         threads,
         isa: session.info.isa.clone(),
@@ -92,19 +118,15 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
         load_s: session.load_s,
         rss_mb: machine::rss_bytes()? as f64 / 1e6,
         file_mb: session.info.file_bytes as f64 / 1e6,
+        weights_mb: session.weight_bytes as f64 / 1e6,
         kv_mb: ((stats.pages - stats.pages_free) * session.engine.shape().page_bytes) as f64 / 1e6,
-        limits: limits::measure(threads),
+        limits,
         hash: fold(&outputs),
     })
 }
 
-/// A composition of root and tail only.
-fn plain(session: &Session, tail: Vec<u32>) -> Composition {
-    Composition { root: session.root.clone(), placements: Vec::new(), tail }
-}
-
 /// The median over `runs` of `figure` at each size.
-fn figures(
+pub(crate) fn figures(
     sizes: &[usize],
     runs: usize,
     mut figure: impl FnMut(usize) -> anyhow::Result<f64>,

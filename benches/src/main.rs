@@ -5,8 +5,10 @@
 
 mod cpu;
 mod joined;
+mod kernels;
 mod limits;
 mod machine;
+mod peer;
 mod session;
 
 use clap::{Parser, Subcommand};
@@ -24,20 +26,30 @@ enum Bench {
     ///
     /// Example: cargo run --release -p benches -- cpu --model smollm2-135m --json
     Cpu(cpu::Args),
+    /// Cento and llama.cpp, interleaved: same file, same threads, and the ratios.
+    ///
+    /// Example: cargo run --release -p benches -- peer --model smollm2-135m --json
+    Peer(peer::Args),
+    /// Every op's cases in GB/s and GOP/s, beside what the machine allows.
+    ///
+    /// Example: cargo run --release -p benches -- kernels --filter "matmul Q4_1"
+    Kernels(kernels::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().bench {
-        Bench::Cpu(args) => {
-            let as_json = args.json;
-            let report = cpu::measure(&args)?;
-            let text = if as_json {
-                serde_json::to_string(&report)?
-            } else {
-                serde_json::to_string_pretty(&report)?
-            };
-            println!("{text}");
-        }
+        Bench::Cpu(args) => print(&cpu::measure(&args)?, args.json),
+        Bench::Peer(args) => print(&peer::measure(&args)?, args.json),
+        Bench::Kernels(args) => kernels::measure(&args),
     }
+}
+
+fn print(report: &impl serde::Serialize, on_one_line: bool) -> anyhow::Result<()> {
+    let text = if on_one_line {
+        serde_json::to_string(report)?
+    } else {
+        serde_json::to_string_pretty(report)?
+    };
+    println!("{text}");
     Ok(())
 }

@@ -16,6 +16,11 @@ pub(crate) struct Session {
     pub(crate) info: ModelInfo,
     pub(crate) root: Arc<[TokenId]>,
     pub(crate) load_s: f64,
+    /// Bytes of weights in memory, and those that decoding one token reads.
+    pub(crate) weight_bytes: usize,
+    pub(crate) weight_bytes_per_token: usize,
+    /// Products of a weight and an activation that prefilling one token takes.
+    pub(crate) layer_products: usize,
 }
 
 /// The machine's clock, from when the engine started.
@@ -44,13 +49,45 @@ impl Session {
         let load_s = begun.elapsed().as_secs_f64();
         let root = loaded.turns.default_root().into();
         let info = loaded.info;
+        let decoder = &loaded.decoder;
+        let (weight_bytes, layer_products) = (decoder.weight_bytes(), decoder.layer_products());
+        let weight_bytes_per_token = decoder.weight_bytes_per_token();
         let engine = Engine::start(
             Box::new(loaded.decoder),
             Some(loaded.tokenizer),
             Config::default(),
             Arc::new(Monotonic(Instant::now())),
         );
-        Ok(Self { engine, info, root, load_s })
+        Ok(Self {
+            engine,
+            info,
+            root,
+            load_s,
+            weight_bytes,
+            weight_bytes_per_token,
+            layer_products,
+        })
+    }
+
+    /// Tokens per second of prefilling `length` tokens never seen before.
+    pub(crate) fn prefill(&self, seed: u64, length: usize) -> anyhow::Result<f64> {
+        let tail = self.filler(seed, length);
+        let answer = self.generate(self.plain(tail), JoinPolicy::Recompute, 1)?;
+        // The root comes from the cache; the tail is all new.
+        Ok(answer.counts.tail as f64 / answer.timings.prefill_ms * 1e3)
+    }
+
+    /// Tokens per second of decoding `tokens` tokens behind `depth` others, and the tokens.
+    pub(crate) fn decode(&self, depth: usize, tokens: usize) -> anyhow::Result<(f64, Vec<TokenId>)> {
+        // The same tail each time: only the first one prefills it.
+        let tail = self.filler(1 << 20, depth.max(1));
+        let answer = self.generate(self.plain(tail), JoinPolicy::Recompute, tokens)?;
+        Ok((answer.timings.decode_tokens_per_second, answer.tokens))
+    }
+
+    /// A composition of root and tail only.
+    fn plain(&self, tail: Vec<u32>) -> Composition {
+        Composition { root: self.root.clone(), placements: Vec::new(), tail }
     }
 
     /// Runs one greedy generation of exactly `max_tokens` tokens and waits for its end.

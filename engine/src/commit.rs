@@ -14,30 +14,30 @@ use std::time::Duration;
 impl State {
     /// What is given up goes first and admissions before ends, so that a record that passes from
     /// an ending job to an admitted one is never without a user.
-    pub(crate) fn commit(&mut self, plan: Plan, outcome: Outcome, time: Duration) {
+    pub(crate) fn commit(&mut self, plan: &mut Plan, outcome: &mut Outcome, time: Duration) {
         self.now += 1;
         self.stats.steps += u64::from(!plan.encodes.is_empty() || !plan.forwards.is_empty());
         self.drop_asked();
-        for id in plan.forgets {
+        for id in plan.forgets.drain(..) {
             self.forget(id);
         }
-        for eviction in plan.evictions {
+        for eviction in plan.evictions.drain(..) {
             self.evict(&eviction);
         }
-        for admission in plan.admissions {
+        for admission in plan.admissions.drain(..) {
             self.admit(&admission, time);
         }
-        for encode in plan.encodes {
+        for encode in plan.encodes.drain(..) {
             self.encoded(&encode);
         }
-        for (forward, forwarded) in plan.forwards.iter().zip(outcome.forwards) {
+        for (forward, forwarded) in plan.forwards.iter().zip(outcome.forwards.drain(..)) {
             self.forwarded(forward, forwarded, outcome.join, time);
         }
         self.settle(time);
-        for id in plan.ends {
+        for id in plan.ends.drain(..) {
             self.end(id, FinishReason::Cancelled);
         }
-        for id in plan.preemptions {
+        for id in plan.preemptions.drain(..) {
             self.preempt(id);
         }
     }
@@ -112,7 +112,8 @@ impl State {
                 self.pages.take(page);
             }
             let cached = admission.prefix.iter().map(|&(_, page)| page);
-            sequence.pages = cached.chain(admission.own.iter().copied()).collect();
+            sequence.pages.reserve_exact(sequence.rows_max().div_ceil(page_rows));
+            sequence.pages.extend(cached.chain(admission.own.iter().copied()));
             sequence.rows = admission.prefix.len() * page_rows;
             if sequence.times.admitted.is_none() {
                 sequence.times.admitted = Some(time);

@@ -18,6 +18,7 @@ mod pages;
 mod plan;
 mod prefix;
 mod queue;
+mod rows;
 mod runner;
 mod sampling;
 mod scheduler;

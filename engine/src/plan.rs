@@ -64,6 +64,20 @@ pub(crate) struct Admission {
 }
 
 impl Plan {
+    /// Forgets everything but the memory it took.
+    pub(crate) fn clear(&mut self) {
+        let Self { encodes, forwards, ends, preemptions, evictions, drops, forgets, admissions } =
+            self;
+        encodes.clear();
+        forwards.clear();
+        ends.clear();
+        preemptions.clear();
+        evictions.clear();
+        drops.clear();
+        forgets.clear();
+        admissions.clear();
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.encodes.is_empty()
             && self.forwards.is_empty()

@@ -37,10 +37,11 @@ impl Queue {
     /// The next `count` jobs to admit: every tenant's first, starting behind the tenant served
     /// last, then every tenant's second, and so on.
     pub(crate) fn next(&self, count: usize) -> Vec<&Job> {
-        let from = self.served.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let to = self.served.clone().map_or(Bound::Excluded(Arc::from("")), Bound::Included);
-        let after = self.tenants.range((from, Bound::Unbounded));
-        let ring = after.chain(self.tenants.range((Bound::Unbounded, to)));
+        let served = self.served.as_deref();
+        let from = served.map_or(Bound::Unbounded, Bound::Excluded);
+        let to = served.map_or(Bound::Excluded(""), Bound::Included);
+        let after = self.tenants.range::<str, _>((from, Bound::Unbounded));
+        let ring = after.chain(self.tenants.range::<str, _>((Bound::Unbounded, to)));
         let mut lanes: Vec<_> = ring.map(|(_, jobs)| jobs.values()).collect();
         let mut next = Vec::new();
         while next.len() < count && !lanes.is_empty() {

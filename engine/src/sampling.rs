@@ -9,6 +9,8 @@ use models::TokenId;
 /// Reads logits; keeps memory between rows.
 #[derive(Default)]
 pub(crate) struct Sampler {
+    /// Logits before penalties, where they are asked for.
+    raw: Vec<f32>,
     choice: ChoiceScratch,
     penalty: PenaltyScratch,
 }
@@ -44,7 +46,9 @@ impl Sampler {
         }
         let raw = request.logprobs.map(|_| {
             let sum = log_sum_exp(logits);
-            (sum, top_logprobs(logits, sum, alternatives), logits.to_vec())
+            self.raw.clear();
+            self.raw.extend_from_slice(logits);
+            (sum, top_logprobs(logits, sum, alternatives))
         });
         let sampling = &request.sampling;
         let penalties = Penalties {
@@ -63,9 +67,9 @@ impl Sampler {
         let u = uniform(sampling.seed, sequence.output().len() as u64);
         let token = choose(logits, &filters, u, &mut self.choice)
             .unwrap_or_else(|error| panic!("no next token: {error}"));
-        let logprob = raw.map(|(sum, top, logits)| TokenLogprob {
+        let logprob = raw.map(|(sum, top)| TokenLogprob {
             token,
-            logprob: logits[token as usize] - sum,
+            logprob: self.raw[token as usize] - sum,
             top,
         });
         into.next = Some((token, logprob));

@@ -23,21 +23,22 @@ use crate::{
     state::State,
 };
 use kernels::PageId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, btree_set};
 
-/// Decides the next step.
-pub(crate) fn plan(state: &State, budget: &Budget) -> Plan {
+/// Decides the next step: fills `plan`, whatever stood there.
+pub(crate) fn plan(state: &State, budget: &Budget, plan: &mut Plan) {
+    plan.clear();
     let mut draft = Draft {
         state,
-        free: state.pages.free().iter().copied().collect(),
+        free: state.pages.free().iter(),
         rows: budget.rows,
         prefill_rows: budget.prefill_rows,
         logits: budget.logits_rows,
         encoding: BTreeSet::new(),
-        plan: Plan::default(),
+        plan,
     };
     draft.end_cancelled();
-    draft.plan.drops = state.drops.iter().map(|&(id, _)| id).collect();
+    draft.plan.drops.extend(state.drops.iter().map(|&(id, _)| id));
     let starved = draft.decode();
     let mut evict = 0;
     if starved > 0 {
@@ -57,20 +58,19 @@ pub(crate) fn plan(state: &State, budget: &Budget) -> Plan {
     if draft.plan.drops.is_empty() {
         draft.forget(budget.fragments, &kept);
     }
-    draft.plan
 }
 
 /// A plan in the making, and what is left to give out.
 struct Draft<'a> {
     state: &'a State,
     /// Free pages, the lowest first.
-    free: std::collections::VecDeque<PageId>,
+    free: btree_set::Iter<'a, PageId>,
     rows: usize,
     prefill_rows: usize,
     logits: usize,
     /// Records that this plan encodes rows of.
     encoding: BTreeSet<FragmentId>,
-    plan: Plan,
+    plan: &'a mut Plan,
 }
 
 /// Records and cached pages that this plan counts on.
@@ -82,7 +82,8 @@ struct Kept {
 
 impl<'a> Draft<'a> {
     fn end_cancelled(&mut self) {
-        self.plan.ends = self.state.jobs().filter(|job| job.cancelled).map(|job| job.id).collect();
+        let cancelled = self.state.jobs().filter(|job| job.cancelled);
+        self.plan.ends.extend(cancelled.map(|job| job.id));
     }
 
     /// Running jobs that go on, oldest first.
@@ -104,7 +105,7 @@ impl<'a> Draft<'a> {
                 continue;
             }
             let full = sequence.rows == sequence.pages.len() * self.state.shape.page_rows;
-            let grow = if full { self.free.pop_front() } else { None };
+            let grow = if full { self.free.next().copied() } else { None };
             if full && grow.is_none() {
                 starved += 1;
             } else {
@@ -203,7 +204,9 @@ impl<'a> Draft<'a> {
             }
             given.extend(wanted.records.iter().map(|&(id, _)| id));
             running += 1;
-            let mut take = |count: usize| self.free.drain(..count).collect::<Vec<_>>();
+            let mut take = |count: usize| -> Vec<_> {
+                self.free.by_ref().take(count).copied().collect()
+            };
             self.plan.admissions.push(Admission {
                 id: job.id,
                 tenant: job.tenant.clone(),
@@ -230,10 +233,9 @@ impl<'a> Draft<'a> {
             .map(|record| (record.used_at, record.content.id))
             .collect();
         records.sort_unstable();
-        self.plan.forgets = records.into_iter().take(excess).map(|(_, id)| id).collect();
-        let forgets = &self.plan.forgets;
-        self.plan
-            .evictions
+        let Plan { forgets, evictions, .. } = &mut *self.plan;
+        forgets.extend(records.into_iter().take(excess).map(|(_, id)| id));
+        evictions
             .retain(|eviction| !matches!(eviction, Eviction::Record(id) if forgets.contains(id)));
     }
 }

@@ -61,7 +61,7 @@ impl Sequence {
         tokenizer: Option<Arc<Tokenizer>>,
         submitted: Duration,
     ) -> Self {
-        let Joined { root, placements, own_start, tail_at, own } = Joined::new(shape, &request);
+        let Joined { root, placements, own_start, tail_at, mut own } = Joined::new(shape, &request);
         let (prompt_len, given) = (own.len(), own_start + own.len());
         assert!(given <= shape.context_max, "too long a composition was refused before");
         let text = Text::new(tokenizer, &request.stop_strings);
@@ -70,8 +70,11 @@ impl Sequence {
             tail: request.composition.tail.len(),
             ..Counts::default()
         };
+        let output_max = request.max_tokens.min(shape.context_max - given);
+        // At most a context's worth, and no step has to ask for more.
+        own.reserve_exact(output_max);
         Self {
-            output_max: request.max_tokens.min(shape.context_max - given),
+            output_max,
             prompt_len,
             root,
             placements,

@@ -25,6 +25,9 @@ pub struct Core {
     state: State,
     runner: Runner,
     budget: Budget,
+    /// What the step at hand does and gave; between steps, only memory that is used again.
+    plan: Plan,
+    outcome: Outcome,
     clock: Arc<dyn Clock>,
     inbox: Receiver<Message>,
     board: Arc<Board>,
@@ -42,7 +45,8 @@ impl Core {
     ) -> Self {
         let state = State::new(runner.shape().clone(), board.clone());
         board.publish(state.stats());
-        Self { state, runner, budget, clock, inbox, board, closing: None }
+        let (plan, outcome) = (Plan::default(), Outcome::default());
+        Self { state, runner, budget, plan, outcome, clock, inbox, board, closing: None }
     }
 
     /// One step. Answers `false` when nothing is left to do until a message comes.
@@ -51,10 +55,11 @@ impl Core {
     /// When the books are wrong; the engine is then dead for good.
     pub fn step(&mut self) -> bool {
         self.receive();
-        let plan = scheduler::plan(&self.state, &self.budget);
-        assert!(self.state.is_idle() || !plan.is_empty(), "jobs are there, but nothing to do");
-        let outcome: Outcome = self.runner.run(&plan, &self.state);
-        self.state.commit(plan, outcome, self.clock.now());
+        let Self { state, plan, outcome, .. } = self;
+        scheduler::plan(state, &self.budget, plan);
+        assert!(state.is_idle() || !plan.is_empty(), "jobs are there, but nothing to do");
+        self.runner.run(plan, state, outcome);
+        state.commit(plan, outcome, self.clock.now());
         self.board.publish(self.state.stats());
         !self.state.is_idle()
     }
@@ -62,8 +67,8 @@ impl Core {
     /// What the next step would do, as text.
     pub fn plan_text(&mut self) -> String {
         self.receive();
-        let plan: Plan = scheduler::plan(&self.state, &self.budget);
-        plan.to_string()
+        scheduler::plan(&self.state, &self.budget, &mut self.plan);
+        self.plan.to_string()
     }
 
     /// Pages nobody owns: their content means nothing.

@@ -5,7 +5,7 @@
 //! result, so every piece computes its outputs alone.
 
 use crate::Isa;
-use rayon::prelude::*;
+use crate::pool::Pool;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub struct Cpu {
     isa: Isa,
     threads: usize,
     /// None: one thread, everything runs on the caller's.
-    pool: Option<Arc<rayon::ThreadPool>>,
+    pool: Option<Arc<Pool>>,
 }
 
 impl Cpu {
@@ -26,12 +26,7 @@ impl Cpu {
     pub fn new(threads: usize, isa: Isa) -> Self {
         assert!(threads > 0, "a Cpu needs at least one thread");
         assert!(isa.is_available(), "this machine has no {isa}");
-        let pool = (threads > 1).then(|| {
-            let builder = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(|i| format!("kernels-{i}"));
-            Arc::new(builder.build().expect("the operating system starts threads"))
-        });
+        let pool = (threads > 1).then(|| Arc::new(Pool::new(threads)));
         Self { isa, threads, pool }
     }
 
@@ -48,9 +43,7 @@ impl Cpu {
     /// Runs `task(0)` to `task(tasks - 1)`, each once, in no particular order.
     pub fn for_each(&self, tasks: usize, task: impl Fn(usize) + Sync) {
         match &self.pool {
-            Some(pool) if tasks > 1 => {
-                pool.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(&task));
-            }
+            Some(pool) if tasks > 1 => pool.run(tasks, &task),
             _ => (0..tasks).for_each(task),
         }
     }

@@ -19,6 +19,8 @@ mod kv;
 mod kv_append;
 mod matmul;
 mod merge;
+mod peak;
+mod pool;
 mod rms_norm;
 mod rope;
 mod run;
@@ -36,6 +38,7 @@ pub use kv::{HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PageId, PoolError, RowAddr
 pub use kv_append::{KvRows, kv_append};
 pub use matmul::{Input, Matrix, PackError, matmul};
 pub use merge::{PartialState, merge};
+pub use peak::{peak_f32, peak_f32_ops, peak_int8, peak_int8_ops};
 pub use rms_norm::rms_norm;
 pub use rope::{RopeStyle, RopeTable};
 pub use run::{Run, Span};

@@ -46,6 +46,17 @@ impl Decoder {
         &self.cpu
     }
 
+    /// Products of a weight and an activation that the layers do for one row.
+    pub fn layer_products(&self) -> usize {
+        self.parts.layer_matrices().map(|matrix| matrix.rows() * matrix.cols()).sum()
+    }
+
+    /// Bytes of weights that decoding one token reads.
+    pub fn weight_bytes_per_token(&self) -> usize {
+        let layers: usize = self.parts.layer_matrices().map(kernels::Matrix::bytes).sum();
+        layers + self.parts.output().bytes()
+    }
+
     /// Bytes of weights held in memory.
     pub fn weight_bytes(&self) -> usize {
         self.parts.bytes()

@@ -84,10 +84,14 @@ impl Parts {
 
     /// Bytes of all matrices. Norms and biases are too small to count.
     pub(crate) fn bytes(&self) -> usize {
-        let layers = self.layers.iter().flat_map(|l| {
-            [&l.q, &l.k, &l.v, &l.attention_out, &l.gate, &l.up, &l.down].map(Matrix::bytes)
-        });
-        layers.sum::<usize>() + self.embed.bytes() + self.output.as_ref().map_or(0, Matrix::bytes)
+        let layers: usize = self.layer_matrices().map(Matrix::bytes).sum();
+        layers + self.embed.bytes() + self.output.as_ref().map_or(0, Matrix::bytes)
+    }
+
+    /// The matrices of all layers.
+    pub(crate) fn layer_matrices(&self) -> impl Iterator<Item = &Matrix> {
+        let layers = self.layers.iter();
+        layers.flat_map(|l| [&l.q, &l.k, &l.v, &l.attention_out, &l.gate, &l.up, &l.down])
     }
 }
 

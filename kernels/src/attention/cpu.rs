@@ -37,6 +37,11 @@ pub(super) fn attention(
 ) {
     let AttentionScratch { plan, workers, states } = scratch;
     workers.resize_with(cpu.threads().max(workers.len()), Worker::default);
+    let queries = plan.tiles.iter().map(|tile| tile.queries).max().unwrap_or(0);
+    // For all alike: which thread gets how much work is chance.
+    for worker in workers.iter_mut() {
+        worker.make_room(queries, problem);
+    }
     grow(&mut states.max, plan.states);
     grow(&mut states.sum, plan.states);
     grow(&mut states.weighted, plan.states * problem.shape.head_dim);
@@ -198,12 +203,12 @@ impl Worker {
         write_tile(job.problem, job.tile, &job.sinks.out, states.take(job.tile.queries));
     }
 
-    /// Makes room for a tile and forgets the one before.
-    fn begin(&mut self, job: &Job<'_>) {
-        let (queries, dims) = (job.tile.queries, job.problem.shape.head_dim);
-        let rows = job.problem.kv.layout().page_rows;
+    /// Makes room for tiles of up to `queries`.
+    fn make_room(&mut self, queries: usize, problem: &Problem<'_>) {
+        let dims = problem.shape.head_dim;
+        let rows = problem.kv.layout().page_rows;
         let (nv, dv) = (rows.div_ceil(LANES), dims.div_ceil(LANES));
-        self.rotated = None;
+        self.seen.reserve(queries.saturating_sub(self.seen.len()));
         grow(&mut self.q, queries * dims);
         grow(&mut self.k, dims * nv);
         grow(&mut self.v, rows * dv);
@@ -215,6 +220,13 @@ impl Worker {
         grow(&mut self.whole_max, queries);
         grow(&mut self.whole_sum, queries);
         grow(&mut self.whole, queries * dv * LANES);
+    }
+
+    /// Forgets the tile before.
+    fn begin(&mut self, job: &Job<'_>) {
+        let queries = job.tile.queries;
+        let dv = job.problem.shape.head_dim.div_ceil(LANES);
+        self.rotated = None;
         self.whole_max[..queries].fill(f32::NEG_INFINITY);
         self.whole_sum[..queries].fill(0.0);
         self.whole[..queries * dv * LANES].fill(0.0);

@@ -6,7 +6,7 @@
 //! input's second plane follows the first after each [`DECODED`] scales, again in any tile.
 
 use super::input::{Group, Input};
-use super::quantized::{Line, Quantized};
+use super::quantized::{Line, Quantized, Width};
 use super::scales::GroupScales;
 use super::strip::{Strip, Tile, tiles};
 use crate::simd::{LANES, Simd, Vectorized};
@@ -23,38 +23,46 @@ pub(super) struct Int8<'a> {
 
 /// How codes are stored and scaled.
 trait Codes {
+    const WIDTH: Width;
     /// Lines of a group.
-    const LINES: usize;
+    const LINES: usize = Self::WIDTH.lines();
     /// Scales of a group: 1, or 2 for its halves.
     const SCALES: usize;
 }
 
-struct FourBits;
-struct EightBits;
-struct EightBitsHalves;
+struct Four;
+struct Five;
+struct SixHalves;
+struct Eight;
 
-impl Codes for FourBits {
-    const LINES: usize = 4;
+impl Codes for Four {
+    const WIDTH: Width = Width::Four;
     const SCALES: usize = 1;
 }
 
-impl Codes for EightBits {
-    const LINES: usize = 8;
+impl Codes for Five {
+    const WIDTH: Width = Width::Five;
     const SCALES: usize = 1;
 }
 
-impl Codes for EightBitsHalves {
-    const LINES: usize = 8;
+impl Codes for SixHalves {
+    const WIDTH: Width = Width::Six;
     const SCALES: usize = 2;
+}
+
+impl Codes for Eight {
+    const WIDTH: Width = Width::Eight;
+    const SCALES: usize = 1;
 }
 
 impl Vectorized for Int8<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        match (self.w.four_bits, self.w.scales.group()) {
-            (true, _) => self.panels::<S, FourBits>(simd),
-            (false, 16) => self.panels::<S, EightBitsHalves>(simd),
-            (false, _) => self.panels::<S, EightBits>(simd),
+        match self.w.width {
+            Width::Four => self.panels::<S, Four>(simd),
+            Width::Five => self.panels::<S, Five>(simd),
+            Width::Six => self.panels::<S, SixHalves>(simd),
+            Width::Eight => self.panels::<S, Eight>(simd),
         }
     }
 }
@@ -159,11 +167,43 @@ fn unpack<S: Simd, C: Codes>(simd: S, lines: &[Line], part: usize) -> [S::Codes;
     if C::LINES == 8 {
         return [load(0), load(1), load(2), load(3), load(4), load(5), load(6), load(7)];
     }
-    let lines = [load(0), load(1), load(2), load(3)];
-    let [a, b, c, d] = lines;
+    let [a, b, c, d] = [load(0), load(1), load(2), load(3)];
     let low = |line| simd.low(line);
     let high = |line| simd.high(line);
-    [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)]
+    let [a, b, c, d, e, f, g, h] =
+        [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)];
+    match C::WIDTH {
+        Width::Four | Width::Eight => [a, b, c, d, e, f, g, h],
+        Width::Five => {
+            let bits = load(4);
+            // Bit `j` of quad `j` goes to bit 4.
+            let with = |nibbles, left| simd.or_bits(nibbles, bits, left, 1 << 4);
+            [
+                with(a, 4),
+                with(b, 3),
+                with(c, 2),
+                with(d, 1),
+                with(e, 0),
+                with(f, -1),
+                with(g, -2),
+                with(h, -3),
+            ]
+        }
+        Width::Six => {
+            let pairs = [load(4), load(5)];
+            let with = |nibbles, of: usize, left| simd.or_bits(nibbles, pairs[of], left, 3 << 4);
+            [
+                with(a, 0, 4),
+                with(b, 0, 2),
+                with(c, 0, 0),
+                with(d, 0, -2),
+                with(e, 1, 4),
+                with(f, 1, 2),
+                with(g, 1, 0),
+                with(h, 1, -2),
+            ]
+        }
+    }
 }
 
 /// The dot products of scale `h` of a group.

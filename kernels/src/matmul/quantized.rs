@@ -1,12 +1,17 @@
 //! Quantized weights, repacked in panels for products with int8 activations.
 //!
 //! A panel is 16 rows. Its codes stand in lines of 64 bytes, 4 consecutive columns of 16 rows: what
-//! `vpdpbusd` multiplies with 4 activations in one instruction. Lines of 4-bit codes hold two such
-//! quads, quad `j` of a group in the low nibbles and quad `j + 4` in the high ones.
+//! `vpdpbusd` multiplies with 4 activations in one instruction. Codes of fewer than 8 bits share
+//! lines: nibbles two quads each, quad `j` of a group low and quad `j + 4` high; the bits above them
+//! 8 quads (fifth bits, quad `j` at bit `j`) or 4 (two bits each, quad `j` at bit `2 (j mod 4)`).
+//! No format takes more memory than in the file.
 //!
 //! ```text
 //! line:   row 0: c c+1 c+2 c+3 | row 1: c c+1 c+2 c+3 | … | row 15: …
-//! group of 32 columns: 4-bit codes 4 lines, 8-bit codes 8 lines
+//! group of 32 columns:   4 bits   nibbles × 4
+//!                        5 bits   nibbles × 4 | fifth bits × 1
+//!                        6 bits   nibbles × 4 | upper pairs × 2
+//!                        8 bits   whole × 8
 //! ```
 
 use super::input::GROUP;
@@ -16,21 +21,80 @@ use crate::cpu::Disjoint;
 use crate::simd::{LANES, Scalar};
 use crate::{BlockFormat, Cpu};
 
-/// 4 columns of 16 rows, or 8 with 4 bits.
+/// 64 bytes of codes: 4 columns of 16 rows, or parts of more.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [u8; 4 * LANES]);
+
+/// Bits of a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Width {
+    Four,
+    Five,
+    Six,
+    Eight,
+}
+
+impl Width {
+    /// Of a quantized format.
+    const fn of(format: BlockFormat) -> Self {
+        match format {
+            BlockFormat::Q4_0 | BlockFormat::Q4_1 | BlockFormat::Q4K => Self::Four,
+            BlockFormat::Q5_0 | BlockFormat::Q5_1 | BlockFormat::Q5K => Self::Five,
+            BlockFormat::Q6K => Self::Six,
+            _ => Self::Eight,
+        }
+    }
+
+    /// Lines of a group.
+    pub(super) const fn lines(self) -> usize {
+        match self {
+            Self::Four => 4,
+            Self::Five => 5,
+            Self::Six => 6,
+            Self::Eight => 8,
+        }
+    }
+
+    /// Where the codes of column quad `quad` of a group stand: in which line, shifted by how many
+    /// bits, and the same for the bits above the nibble.
+    const fn place(self, quad: usize) -> (Place, Option<Place>) {
+        let nibbles = Place { line: quad % 4, shift: quad / 4 * 4 };
+        match self {
+            Self::Four => (nibbles, None),
+            Self::Five => (nibbles, Some(Place { line: 4, shift: quad })),
+            Self::Six => (nibbles, Some(Place { line: 4 + quad / 4, shift: quad % 4 * 2 })),
+            Self::Eight => (Place { line: quad, shift: 0 }, None),
+        }
+    }
+
+    /// What a place of the bits below, and one of those above them, hold of a byte.
+    const fn masks(self) -> (u8, u8) {
+        match self {
+            Self::Four => (15, 0),
+            Self::Five => (15, 1),
+            Self::Six => (15, 3),
+            Self::Eight => (255, 0),
+        }
+    }
+}
+
+/// A line of a group, and by how many bits codes are shifted in its bytes.
+#[derive(Clone, Copy)]
+struct Place {
+    line: usize,
+    shift: usize,
+}
 
 /// Repacked weights.
 #[derive(Clone)]
 pub(super) struct Quantized {
     format: BlockFormat,
     pub(super) scales: Scales,
-    /// Whether codes have 4 bits.
-    pub(super) four_bits: bool,
+    pub(super) width: Width,
     /// Groups of [`GROUP`] columns.
     pub(super) groups: usize,
-    /// `[panels, groups, 4 or 8]`.
+    /// `[panels, groups, lines of a group]`.
     lines: Vec<Line>,
     /// `[panels, records of a row]`, see [`Scales`].
     records: Vec<u8>,
@@ -51,7 +115,7 @@ impl Quantized {
         let packed = Self {
             format,
             scales,
-            four_bits: matches!(format, BlockFormat::Q4_0 | BlockFormat::Q4_1 | BlockFormat::Q4K),
+            width: Width::of(format),
             groups: cols / GROUP,
             lines: Vec::new(),
             records: Vec::new(),
@@ -78,39 +142,36 @@ impl Quantized {
         let block_len = self.format.block_len();
         let blocks = row
             .chunks_exact(self.format.block_bytes())
-            .zip(lines.chunks_exact_mut(block_len / GROUP * self.group_lines()))
+            .zip(lines.chunks_exact_mut(block_len / GROUP * self.width.lines()))
             .zip(records.chunks_exact_mut(self.scales.record_bytes()));
         let mut unpacked = [0; CODES_MAX];
         for ((block, lines), record) in blocks {
             self.scales.pack(block, lane, record);
             codes(self.format, block, &mut unpacked[..block_len]);
-            for (quad, codes) in unpacked[..block_len].chunks_exact(4).enumerate() {
-                let (line, shift) = self.place(quad);
-                let to = &mut lines[line].0[4 * lane..][..4];
-                to.iter_mut().zip(codes).for_each(|(to, code)| *to |= code << shift);
+            let groups = lines.chunks_exact_mut(self.width.lines());
+            for (lines, codes) in groups.zip(unpacked.chunks_exact(GROUP)) {
+                self.pack_group(codes, lane, lines);
             }
         }
     }
 
-    /// The line that holds a column quad, counted from the start of a panel or a block, and by how
-    /// many bits its codes are shifted there.
-    fn place(&self, quad: usize) -> (usize, u32) {
-        let (group, quad) = (quad / 8, quad % 8);
-        if self.four_bits {
-            (group * 4 + quad % 4, quad as u32 / 4 * 4)
-        } else {
-            (group * 8 + quad, 0)
+    /// Copies the codes of a group to lane `lane` of its lines.
+    fn pack_group(&self, codes: &[u8], lane: usize, lines: &mut [Line]) {
+        let (mask, _) = self.width.masks();
+        for (quad, codes) in codes.chunks_exact(4).enumerate() {
+            let (low, high) = self.width.place(quad);
+            let to = &mut lines[low.line].0[4 * lane..][..4];
+            to.iter_mut().zip(codes).for_each(|(to, code)| *to |= (code & mask) << low.shift);
+            if let Some(high) = high {
+                let to = &mut lines[high.line].0[4 * lane..][..4];
+                to.iter_mut().zip(codes).for_each(|(to, code)| *to |= (code >> 4) << high.shift);
+            }
         }
-    }
-
-    /// Lines of a group.
-    pub(super) fn group_lines(&self) -> usize {
-        if self.four_bits { 4 } else { 8 }
     }
 
     /// Lines of a panel.
     fn panel_lines(&self) -> usize {
-        self.groups * self.group_lines()
+        self.groups * self.width.lines()
     }
 
     /// Bytes of the records of a panel.
@@ -130,6 +191,18 @@ impl Quantized {
         &self.records[panel * self.panel_records()..][..self.panel_records()]
     }
 
+    /// The codes of a column quad, counted from the start of a panel, in one lane.
+    fn quad(&self, lines: &[Line], quad: usize, lane: usize) -> [u8; 4] {
+        let lines = &lines[quad / 8 * self.width.lines()..];
+        let (low, high) = self.width.place(quad % 8);
+        let (low_mask, high_mask) = self.width.masks();
+        std::array::from_fn(|i| {
+            let part = |place: Place| lines[place.line].0[4 * lane + i] >> place.shift;
+            let above = high.map_or(0, |high| (part(high) & high_mask) << 4);
+            (part(low) & low_mask) | above
+        })
+    }
+
     /// Bytes of memory held.
     pub(super) fn bytes(&self) -> usize {
         self.lines.len() * size_of::<Line>() + self.records.len()
@@ -145,10 +218,8 @@ impl Quantized {
             let decoded = &mut decoded[..span / group];
             self.scales.decode(Scalar, record, decoded);
             for (q, out) in out.chunks_exact_mut(4).enumerate() {
-                let (line, shift) = self.place(r * span / 4 + q);
-                let codes = &lines[line].0[4 * lane..][..4];
+                let codes = self.quad(lines, r * span / 4 + q, lane);
                 for (out, code) in out.iter_mut().zip(codes) {
-                    let code = if self.four_bits { code >> shift & 15 } else { *code };
                     *out = self.scales.value(code, &decoded[4 * q / group], lane);
                 }
             }

@@ -9,7 +9,7 @@ use std::arch::x86_64::{
     _mm256_castsi256_ps, _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
     _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
     _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setzero_si256, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_or_si256, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
 };
 
 /// Proof that the machine has AVX2, FMA and F16C: made by [`run`] only.
@@ -102,6 +102,26 @@ impl Simd for Avx2 {
     fn high(self, codes: Self::Codes) -> Self::Codes {
         // SAFETY: `self` proves the features.
         self.low(unsafe { _mm256_srli_epi16::<4>(codes) })
+    }
+
+    #[inline(always)]
+    fn or_bits(self, codes: Self::Codes, from: Self::Codes, left: i32, mask: u8) -> Self::Codes {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let shifted = match left {
+                4 => _mm256_slli_epi16::<4>(from),
+                3 => _mm256_slli_epi16::<3>(from),
+                2 => _mm256_slli_epi16::<2>(from),
+                1 => _mm256_slli_epi16::<1>(from),
+                0 => from,
+                -1 => _mm256_srli_epi16::<1>(from),
+                -2 => _mm256_srli_epi16::<2>(from),
+                -3 => _mm256_srli_epi16::<3>(from),
+                _ => _mm256_srli_epi16::<4>(from),
+            };
+            let kept = _mm256_and_si256(shifted, _mm256_set1_epi8(mask as i8));
+            _mm256_or_si256(codes, kept)
+        }
     }
 
     #[inline(always)]

@@ -9,7 +9,8 @@ use std::arch::x86_64::{
     _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
     _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16,
     _mm512_maddubs_epi16, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps,
+    _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps,
+    _mm512_ternarylogic_epi32,
 };
 
 /// Proof that the machine has AVX-512 F, BW, DQ and VL (and VNNI): made by [`run`] and
@@ -104,6 +105,26 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     fn high(self, codes: Self::Codes) -> Self::Codes {
         // SAFETY: `self` proves the features.
         self.low(unsafe { _mm512_srli_epi16::<4>(codes) })
+    }
+
+    #[inline(always)]
+    fn or_bits(self, codes: Self::Codes, from: Self::Codes, left: i32, mask: u8) -> Self::Codes {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let shifted = match left {
+                4 => _mm512_slli_epi16::<4>(from),
+                3 => _mm512_slli_epi16::<3>(from),
+                2 => _mm512_slli_epi16::<2>(from),
+                1 => _mm512_slli_epi16::<1>(from),
+                0 => from,
+                -1 => _mm512_srli_epi16::<1>(from),
+                -2 => _mm512_srli_epi16::<2>(from),
+                -3 => _mm512_srli_epi16::<3>(from),
+                _ => _mm512_srli_epi16::<4>(from),
+            };
+            // a | (b & c)
+            _mm512_ternarylogic_epi32::<0xf8>(codes, shifted, _mm512_set1_epi8(mask as i8))
+        }
     }
 
     #[inline(always)]

@@ -59,6 +59,10 @@ pub(crate) trait Simd: Copy {
     fn low(self, codes: Self::Codes) -> Self::Codes;
     /// The high 4 bits of every byte.
     fn high(self, codes: Self::Codes) -> Self::Codes;
+    /// `codes` with those bits of `from` that `mask` lets through after a shift to the left by `left`
+    /// (to the right where negative), at most 4, in every byte. Bits that leave a byte for another
+    /// must be masked.
+    fn or_bits(self, codes: Self::Codes, from: Self::Codes, left: i32, mask: u8) -> Self::Codes;
 
     /// No products.
     fn dot4_zero(self) -> Self::Dot4;

@@ -67,6 +67,14 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn or_bits(self, codes: Self::Codes, from: Self::Codes, left: i32, mask: u8) -> Self::Codes {
+        from_fn(|i| {
+            let shifted = if left < 0 { from[i] >> -left } else { from[i] << left };
+            codes[i] | (shifted & mask)
+        })
+    }
+
+    #[inline(always)]
     fn dot4_zero(self) -> Self::Dot4 {
         [0; LANES]
     }

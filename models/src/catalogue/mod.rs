@@ -72,5 +72,10 @@ pub fn list() -> Result<Vec<Listed>, CatalogueError> {
     Ok(Fetcher::from_env()?.list())
 }
 
+/// The cache's folder: the one in `CENTO_CACHE_DIR`, else the platform's.
+pub fn cache_folder() -> Result<PathBuf, CatalogueError> {
+    Ok(Fetcher::from_env()?.root)
+}
+
 #[cfg(test)]
 mod tests;
