@@ -23,7 +23,7 @@ pub(crate) struct Rows {
     tokens: Vec<TokenId>,
     positions: Vec<u32>,
     writes: Vec<RowAddr>,
-    logits_rows: Vec<usize>,
+    logits_at: Vec<usize>,
     /// Pages of the sequences that grow by one, each with the new page behind its own.
     grown: Vec<PageId>,
     /// Rows and runs of each span.
@@ -44,7 +44,7 @@ impl Rows {
         self.tokens.clear();
         self.positions.clear();
         self.writes.clear();
-        self.logits_rows.clear();
+        self.logits_at.clear();
         self.cuts.clear();
         let grown = grow(std::mem::take(&mut self.grown), plan, state);
         let mut runs: Vec<Run<'_>> = std::mem::take(&mut self.runs);
@@ -63,7 +63,7 @@ impl Rows {
             positions: &self.positions,
             writes: &self.writes,
             spans: &spans,
-            logits_rows: &self.logits_rows,
+            logits_rows: &self.logits_at,
         });
         self.spans = emptied(spans);
         self.runs = emptied(runs);
@@ -145,7 +145,7 @@ impl Rows {
             self.writes.push(RowAddr { page, row: (row % page_rows) as u32 });
         }
         let end = self.tokens.len();
-        self.logits_rows.extend(end - own.logits..end);
+        self.logits_at.extend(end - own.logits..end);
         self.cuts.push((first_row..end, first_run..runs.len()));
     }
 }

@@ -204,9 +204,8 @@ impl<'a> Draft<'a> {
             }
             given.extend(wanted.records.iter().map(|&(id, _)| id));
             running += 1;
-            let mut take = |count: usize| -> Vec<_> {
-                self.free.by_ref().take(count).copied().collect()
-            };
+            let mut take =
+                |count: usize| -> Vec<_> { self.free.by_ref().take(count).copied().collect() };
             self.plan.admissions.push(Admission {
                 id: job.id,
                 tenant: job.tenant.clone(),

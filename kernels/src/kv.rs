@@ -10,8 +10,8 @@ mod element;
 mod pool;
 
 pub(crate) use element::Element;
-pub(crate) use pool::RowOfHead;
 pub use pool::{KvPool, PoolError};
+pub(crate) use pool::{RowOfHead, Writer};
 
 use std::ops::Range;
 

@@ -75,6 +75,18 @@ impl Decoder {
         let mut rows = scratch.rows(d, batch.tokens.len());
         rows.normed_input(cpu, &layer.attention_norm, d.norm_eps);
 
+        if kv_only {
+            kernels::matmul_each(
+                cpu,
+                [&layer.k, &layer.v],
+                rows.input,
+                [&mut *rows.k, &mut *rows.v],
+            );
+        } else {
+            let (w, out) =
+                ([&layer.q, &layer.k, &layer.v], [&mut *rows.q, &mut *rows.k, &mut *rows.v]);
+            kernels::matmul_each(cpu, w, rows.input, out);
+        }
         rows.keys_and_values(cpu, layer, d.norm_eps);
         let at = KvRows { layer: index, writes: batch.writes, positions, rope };
         kernels::kv_append(cpu, kv, &at, rows.k, rows.v);
@@ -197,7 +209,6 @@ struct Scratch {
     attended: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
-    gated: Vec<f32>,
     input: Input,
     attention: AttentionScratch,
 }
@@ -216,7 +227,6 @@ impl Scratch {
             attended: zeros(q),
             gate: zeros(d.ffn),
             up: zeros(d.ffn),
-            gated: zeros(d.ffn),
             input: Input::new(),
             attention: AttentionScratch::new(),
         }
@@ -235,7 +245,6 @@ impl Scratch {
             attended: &mut self.attended[..rows * q],
             gate: &mut self.gate[..rows * d.ffn],
             up: &mut self.up[..rows * d.ffn],
-            gated: &mut self.gated[..rows * d.ffn],
             input: &mut self.input,
             attention: &mut self.attention,
         }
@@ -246,7 +255,7 @@ impl Scratch {
 struct Rows<'s> {
     /// The residual stream, `[T, C]`.
     x: &'s mut [f32],
-    /// `[T, C]`: what a norm made of `x`, then what comes back to be added to it.
+    /// `[T, C]`: what comes back to be added to `x`.
     normed: &'s mut [f32],
     /// Room for one normed copy of `k` or `normed`.
     spare: &'s mut [f32],
@@ -262,8 +271,6 @@ struct Rows<'s> {
     gate: &'s mut [f32],
     /// `[T, F]`
     up: &'s mut [f32],
-    /// `[T, F]`
-    gated: &'s mut [f32],
     input: &'s mut Input,
     attention: &'s mut AttentionScratch,
 }
@@ -271,13 +278,11 @@ struct Rows<'s> {
 impl Rows<'_> {
     /// The residual stream, normed, becomes the input of the products that follow.
     fn normed_input(&mut self, cpu: &Cpu, norm: &[f32], eps: f32) {
-        kernels::rms_norm(cpu, self.x, norm, eps, self.normed);
-        self.input.set(cpu, self.normed, norm.len());
+        self.input.set_normed(cpu, self.x, norm, eps);
     }
 
+    /// Biases, and the norm of keys.
     fn keys_and_values(&mut self, cpu: &Cpu, layer: &Layer, eps: f32) {
-        kernels::matmul(cpu, &layer.k, self.input, self.k);
-        kernels::matmul(cpu, &layer.v, self.input, self.v);
         if let Some(bias) = &layer.bias {
             kernels::add_bias(cpu, self.k, &bias.k);
             kernels::add_bias(cpu, self.v, &bias.v);
@@ -289,8 +294,8 @@ impl Rows<'_> {
         }
     }
 
+    /// Biases, and the norm of queries.
     fn queries(&mut self, cpu: &Cpu, layer: &Layer, eps: f32) {
-        kernels::matmul(cpu, &layer.q, self.input, self.q);
         if let Some(bias) = &layer.bias {
             kernels::add_bias(cpu, self.q, &bias.q);
         }
@@ -302,10 +307,9 @@ impl Rows<'_> {
 
     /// From the input to `normed`: `down(act(gate) · up)`.
     fn feed_forward(&mut self, cpu: &Cpu, d: &Description, layer: &Layer) {
-        kernels::matmul(cpu, &layer.gate, self.input, self.gate);
-        kernels::matmul(cpu, &layer.up, self.input, self.up);
-        kernels::gated(cpu, d.gate, self.gate, self.up, self.gated);
-        self.input.set_fine(cpu, self.gated, d.ffn);
+        let (w, out) = ([&layer.gate, &layer.up], [&mut *self.gate, &mut *self.up]);
+        kernels::matmul_each(cpu, w, self.input, out);
+        self.input.set_gated(cpu, d.gate, self.gate, self.up, d.ffn);
         kernels::matmul(cpu, &layer.down, self.input, self.normed);
     }
 

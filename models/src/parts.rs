@@ -4,7 +4,7 @@ use crate::description::Description;
 use crate::rope::ROPE_FACTORS;
 use crate::weights::{Tensor, expect_shape, floats};
 use crate::{LoadError, Weights};
-use kernels::{Cpu, Matrix};
+use kernels::{Arena, Cpu, Matrix};
 use std::collections::BTreeSet;
 
 /// All weights of a decoder.
@@ -67,7 +67,8 @@ impl Parts {
         weights: &Weights,
     ) -> Result<Self, LoadError> {
         let d = description;
-        let mut shelf = Shelf { cpu, description: d, weights, taken: BTreeSet::new() };
+        let mut shelf =
+            Shelf { cpu, description: d, weights, taken: BTreeSet::new(), arena: Arena::new() };
         let embed = shelf.matrix(d.names.embed, d.vocab, d.dim)?;
         let layers = (0..d.layers.len()).map(|i| shelf.layer(i)).collect::<Result<_, _>>()?;
         let final_norm = shelf.norm(d.names.final_norm, d.dim)?;
@@ -101,6 +102,8 @@ struct Shelf<'a> {
     description: &'a Description,
     weights: &'a Weights,
     taken: BTreeSet<String>,
+    /// Where matrices lie.
+    arena: Arena,
 }
 
 impl<'a> Shelf<'a> {
@@ -113,7 +116,8 @@ impl<'a> Shelf<'a> {
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Matrix, LoadError> {
         let tensor = self.take(format!("{name}.weight"))?;
         expect_shape(&tensor, &[rows, cols])?;
-        let matrix = Matrix::pack(self.cpu, tensor.format, rows, cols, tensor.bytes)
+        let place = (self.cpu, &mut self.arena);
+        let matrix = Matrix::pack_in(place, tensor.format, rows, cols, tensor.bytes)
             .map_err(|error| LoadError::bad_tensor(tensor.name, error.to_string()))?;
         self.weights.release(&tensor);
         Ok(matrix)

@@ -6,7 +6,7 @@ use super::{AttentionScratch, AttentionShape, Queries};
 use crate::cpu::Disjoint;
 use crate::kv::Element;
 use crate::merge::merge_into;
-use crate::simd::lanes::{LANES, on_lanes, prefetch, sum};
+use crate::simd::lanes::{LANES, on_lanes, sum};
 use crate::{Cpu, KvDtype, KvPool, PageId, Run};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -266,12 +266,6 @@ impl Worker {
         let union = union.start.max(rows.start)..union.end.min(rows.end);
         let pages = union.start / page_rows..union.end.div_ceil(page_rows);
         for page in pages.clone() {
-            if pages.contains(&(page + 1)) {
-                // Pages lie apart, so the machine does not see the next one coming.
-                let (kv, head) = (job.problem.kv, job.tile.kv_head);
-                prefetch(kv.k::<E>(run.pages[page + 1], job.problem.queries.layer, head));
-                prefetch(kv.v::<E>(run.pages[page + 1], job.problem.queries.layer, head));
-            }
             let first = page * page_rows;
             let in_page = |row: usize| row.saturating_sub(first).min(page_rows);
             self.seen.clear();
@@ -280,19 +274,31 @@ impl Worker {
                 in_page(seen.start)..in_page(seen.end)
             }));
             let read = in_page(union.start)..in_page(union.end);
-            self.attend_page::<E>(job, run.pages[page], &read);
+            let next = pages.contains(&(page + 1)).then(|| run.pages[page + 1]);
+            self.attend_page::<E>(job, (run.pages[page], next), &read);
         }
     }
 
-    /// Adds the rows of one page, of which `read` are seen by some query.
-    fn attend_page<E: Element>(&mut self, job: &Job<'_>, page: PageId, read: &Range<usize>) {
+    /// Adds the rows of one page, of which `read` are seen by some query. Another comes after it.
+    fn attend_page<E: Element>(
+        &mut self,
+        job: &Job<'_>,
+        (page, next): (PageId, Option<PageId>),
+        read: &Range<usize>,
+    ) {
         let (kv, layer, head) = (job.problem.kv, job.problem.queries.layer, job.tile.kv_head);
         let (rows, dims) = (kv.layout().page_rows, kv.layout().head_dim);
         let (k, v) = (kv.k::<E>(page, layer, head), kv.v::<E>(page, layer, head));
         let (nv, dv) = (rows.div_ceil(LANES), dims.div_ceil(LANES));
         let whole_vectors = rows.is_multiple_of(LANES) && dims.is_multiple_of(LANES);
         if whole_vectors && job.tile.queries <= QUERIES_DIRECT {
-            self.attend_panels(job, Panels { k: k.as_chunks().0, v: v.as_chunks().0, nv, dv });
+            // Pages lie apart, so the machine does not see the next one coming.
+            let next = next.map_or([[].as_slice(); 2], |next| {
+                let (k, v) = (kv.k::<E>(next, layer, head), kv.v::<E>(next, layer, head));
+                [k.as_chunks().0, v.as_chunks().0]
+            });
+            let (k, v) = (k.as_chunks().0, v.as_chunks().0);
+            self.attend_panels(job, Panels { k, v, next, nv, dv });
             return;
         }
         // Worth a copy in f32: many queries read it, or vectors do not lie side by side.
@@ -308,7 +314,7 @@ impl Worker {
         }
         self.attend_panels(
             job,
-            Panels { k: &k_wide[..dims * nv], v: &v_wide[..rows * dv], nv, dv },
+            Panels { k: &k_wide[..dims * nv], v: &v_wide[..rows * dv], next: [&[]; 2], nv, dv },
         );
         (self.k, self.v) = (k_wide, v_wide);
     }

@@ -7,7 +7,7 @@
 #![expect(clippy::inline_always, reason = "inlined code gets the caller's instruction set")]
 
 use crate::kv::Element;
-use crate::simd::lanes::{LANES, Lanes, OnLanes};
+use crate::simd::lanes::{LANES, Lanes, OnLanes, prefetch};
 use std::ops::Range;
 
 /// Sixteen floats.
@@ -20,6 +20,8 @@ pub(super) struct Panels<'a, E> {
     pub(super) k: &'a [[E; LANES]],
     /// `[rows, dv]` vectors of dims.
     pub(super) v: &'a [[E; LANES]],
+    /// K and V that are read next, to be fetched from memory meanwhile; or nothing.
+    pub(super) next: [&'a [[E; LANES]]; 2],
     pub(super) nv: usize,
     pub(super) dv: usize,
 }
@@ -145,7 +147,8 @@ fn score_tile<L: Lanes, E: Element, const T: usize>(
     }
 }
 
-/// `T` queries with `N` vectors of rows: each score is one chain over the dims.
+/// `T` queries with `N` vectors of rows: each score is the sum of two chains, over the even and over
+/// the odd dims.
 #[inline(always)]
 fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
     l: L,
@@ -154,20 +157,30 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
     dims: usize,
     scores: &mut [Lane16],
 ) {
-    let q: [&[f32]; T] = std::array::from_fn(|t| &q[t * dims..][..dims]);
-    let mut sums = [[l.splat(0.0); N]; T];
-    for (d, k) in (0..dims).zip(panels.k.chunks_exact(panels.nv)) {
-        let k = &k[first..first + N];
-        for n in 0..N {
-            let k = E::load(l, &k[n]);
-            for t in 0..T {
-                sums[t][n] = l.mul_add(l.splat(q[t][d]), k, sums[t][n]);
+    let mut rows = [q; T];
+    for (t, row) in rows.iter_mut().enumerate() {
+        *row = &q[t * dims..][..dims];
+    }
+    let (nv, [next, _]) = (panels.nv, panels.next);
+    let mut sums = [[[l.splat(0.0); N]; T]; 2];
+    for (d, k) in (0..dims).step_by(2).zip(panels.k.chunks(2 * nv)) {
+        for (odd, k) in k.chunks_exact(nv).enumerate() {
+            if let Some(next) = next.get((d + odd) * nv + first) {
+                prefetch(next);
+            }
+            let k = &k[first..first + N];
+            for n in 0..N {
+                let k = E::load(l, &k[n]);
+                for t in 0..T {
+                    let q = l.splat(rows[t][d + odd]);
+                    sums[odd][t][n] = l.mul_add(q, k, sums[odd][t][n]);
+                }
             }
         }
     }
-    for (to, sums) in scores.chunks_exact_mut(panels.nv).zip(sums) {
+    for (t, to) in scores.chunks_exact_mut(nv).enumerate().take(T) {
         for n in 0..N {
-            l.store(sums[n], &mut to[first + n]);
+            l.store(l.add(sums[0][t][n], sums[1][t][n]), &mut to[first + n]);
         }
     }
 }
@@ -291,20 +304,29 @@ fn weigh_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
 ) {
     let (nv, dv) = (panels.nv, panels.dv);
     let rows = by.seen.len();
-    let weights: [&[f32]; T] = std::array::from_fn(|t| {
-        &by.of_rows[t * nv..(t + 1) * nv].as_flattened()[by.seen.clone()][..rows]
-    });
-    let mut sums: [[L::V; N]; T] = std::array::from_fn(|t| {
+    let mut weights = [[].as_slice(); T];
+    let mut sums = [[l.splat(0.0); N]; T];
+    for t in 0..T {
+        weights[t] = &by.of_rows[t * nv..(t + 1) * nv].as_flattened()[by.seen.clone()][..rows];
         let decay = l.splat(by.decay[t]);
-        std::array::from_fn(|n| l.mul(l.load(&out[t * dv + first + n]), decay))
-    });
+        for n in 0..N {
+            sums[t][n] = l.mul(l.load(&out[t * dv + first + n]), decay);
+        }
+    }
+    let [_, next] = panels.next;
     for (r, v) in (0..rows).zip(panels.v[by.seen.start * dv..].chunks_exact(dv)) {
+        if let Some(next) = next.get((by.seen.start + r) * dv + first..).and_then(|v| v.get(..N)) {
+            prefetch(next.as_flattened());
+        }
         let v = &v[first..first + N];
-        let v: [L::V; N] = std::array::from_fn(|n| E::load(l, &v[n]));
+        let mut wide = [l.splat(0.0); N];
+        for n in 0..N {
+            wide[n] = E::load(l, &v[n]);
+        }
         for t in 0..T {
             let weight = l.splat(weights[t][r]);
             for n in 0..N {
-                sums[t][n] = l.mul_add(weight, v[n], sums[t][n]);
+                sums[t][n] = l.mul_add(weight, wide[n], sums[t][n]);
             }
         }
     }

@@ -6,11 +6,11 @@ use super::{GELU_CUBIC, GELU_FACTOR, Gate};
 use crate::simd::{Simd, Vectorized};
 
 /// Some elements.
-pub(super) struct Elements<'a> {
-    pub(super) gate: Gate,
-    pub(super) g: &'a [f32],
-    pub(super) u: &'a [f32],
-    pub(super) out: &'a mut [f32],
+pub(crate) struct Elements<'a> {
+    pub(crate) gate: Gate,
+    pub(crate) g: &'a [f32],
+    pub(crate) u: &'a [f32],
+    pub(crate) out: &'a mut [f32],
 }
 
 impl Vectorized for Elements<'_> {

@@ -6,7 +6,7 @@ mod reference;
 
 use crate::Cpu;
 pub(crate) use cases::cases;
-use cpu::Elements;
+pub(crate) use cpu::Elements;
 
 /// The activation of a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

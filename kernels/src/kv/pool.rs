@@ -1,10 +1,10 @@
-//! The memory of all KV pages: one allocation, zeroed, touched only where rows are written.
+//! The memory of all KV pages: one mapping, zeroed, touched only where rows are written.
 //!
 //! Owns bounds and number formats; who owns a page is none of its business.
 
 use super::{Element, HEAD_DIM_MAX, KvLayout};
+use crate::memory;
 use crate::{KvDtype, PageId};
-use std::alloc::Layout;
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -16,10 +16,9 @@ use std::ptr::NonNull;
 pub struct KvPool {
     layout: KvLayout,
     pages: usize,
-    allocation: NonNull<u8>,
-    allocated: Layout,
-    /// Bytes from the start of the allocation to page 0, which is aligned to [`ALIGN`].
-    skipped: usize,
+    /// Where page 0 begins, in `_map`.
+    start: NonNull<u8>,
+    _map: memmap2::MmapMut,
 }
 
 /// Why there is no pool.
@@ -40,18 +39,11 @@ impl KvPool {
     /// When the layout is no layout, or its pages do not fit in memory.
     pub fn new(layout: KvLayout, pages: usize) -> Result<Self, PoolError> {
         let page_bytes = layout.checked_page_bytes()?;
-        let bytes = pages
-            .checked_mul(page_bytes)
-            .and_then(|b| b.checked_add(ALIGN))
-            .ok_or(PoolError::TooLarge)?;
-        // Alignment 16, not ALIGN: the system allocator hands out zero pages untouched only up to
-        // its own alignment, and clears larger ones by writing to them.
-        let allocated = Layout::from_size_align(bytes, 16).map_err(|_| PoolError::TooLarge)?;
-        // SAFETY: `bytes` is at least ALIGN, so the layout is not empty.
-        let start = unsafe { std::alloc::alloc_zeroed(allocated) };
-        let allocation = NonNull::new(start).ok_or(PoolError::Memory(bytes))?;
-        let skipped = allocation.as_ptr().addr().wrapping_neg() % ALIGN;
-        Ok(Self { layout, pages, allocation, allocated, skipped })
+        let bytes = pages.checked_mul(page_bytes).ok_or(PoolError::TooLarge)?;
+        // A mapping is never empty.
+        let mut map = memory::zeroed(bytes.max(1)).map_err(|_| PoolError::Memory(bytes))?;
+        let start = NonNull::new(map.as_mut_ptr()).ok_or(PoolError::Memory(bytes))?;
+        Ok(Self { layout, pages, start, _map: map })
     }
 
     /// The shape of a page.
@@ -120,19 +112,9 @@ impl KvPool {
         &self.elements(page)[self.layout.panel_range(layer, 1, head)]
     }
 
-    /// Writes one row of a head: `k` and `v` have `head_dim` elements.
-    pub(crate) fn write<E: Element>(&mut self, at: RowOfHead, k: &[f32], v: &[f32]) {
-        let KvLayout { page_rows, head_dim, .. } = self.layout;
-        assert!(at.row < page_rows && k.len() == head_dim && v.len() == head_dim, "one row");
-        let k_panel = self.layout.panel_range(at.layer, 0, at.head);
-        let v_panel = self.layout.panel_range(at.layer, 1, at.head);
-        let elements = self.elements_mut::<E>(at.page);
-        let mut narrow = [E::ZERO; HEAD_DIM_MAX];
-        let narrow = &mut narrow[..head_dim];
-        E::narrow(k, narrow);
-        let column = elements[k_panel].iter_mut().skip(at.row).step_by(page_rows);
-        column.zip(narrow).for_each(|(to, x)| *to = *x);
-        E::narrow(v, &mut elements[v_panel][at.row * head_dim..][..head_dim]);
+    /// What writes rows, from several threads at once.
+    pub(crate) fn writer(&mut self) -> Writer<'_> {
+        Writer(self)
     }
 
     fn copy_elements<E: Element>(&mut self, from: PageId, to: PageId, rows: usize) {
@@ -163,15 +145,15 @@ impl KvPool {
 
     fn page_bytes(&self, page: PageId) -> &[u8] {
         let range = self.page_range(page);
-        // SAFETY: the range lies in the allocation (`new` counted pages * page_bytes + ALIGN and
-        // skips fewer than ALIGN), which was zeroed and is borrowed as long as `self`.
+        // SAFETY: the range lies in the mapping (`new` counted pages * page_bytes), which was zeroed
+        // and is borrowed as long as `self`.
         unsafe { std::slice::from_raw_parts(self.page_zero().add(range.start), range.len()) }
     }
 
     fn elements<E: Element>(&self, page: PageId) -> &[E] {
         assert!(E::DTYPE == self.layout.dtype, "pages of {:?}", self.layout.dtype);
         let start = self.page_range(page).start;
-        // SAFETY: as in `page_bytes`; page 0 is aligned to ALIGN and a page is a whole number of
+        // SAFETY: as in `page_bytes`; page 0 is aligned to a system page and a page is a whole number of
         // elements, so every page is aligned for E; every bit pattern is an E.
         unsafe {
             std::slice::from_raw_parts(self.page_zero().add(start).cast::<E>(), self.layout.page())
@@ -199,7 +181,36 @@ impl KvPool {
     }
 
     fn page_zero(&self) -> *mut u8 {
-        self.allocation.as_ptr().wrapping_add(self.skipped)
+        self.start.as_ptr()
+    }
+}
+
+/// A pool that is being written.
+pub(crate) struct Writer<'a>(&'a mut KvPool);
+
+impl Writer<'_> {
+    /// Writes one row of a head: `k` and `v` have `head_dim` elements.
+    ///
+    /// # Safety
+    /// No other thread writes to this page at the same time.
+    pub(crate) unsafe fn write<E: Element>(&self, at: RowOfHead, k: &[f32], v: &[f32]) {
+        let KvPool { layout, .. } = &*self.0;
+        let KvLayout { page_rows, head_dim, .. } = *layout;
+        assert!(at.row < page_rows && k.len() == head_dim && v.len() == head_dim, "one row");
+        assert!(E::DTYPE == layout.dtype, "pages of {:?}", layout.dtype);
+        let k_panel = layout.panel_range(at.layer, 0, at.head);
+        let v_panel = layout.panel_range(at.layer, 1, at.head);
+        let start = self.0.page_range(at.page).start;
+        let elements = self.0.page_zero().wrapping_add(start).cast::<E>();
+        // SAFETY: as in `elements`, this is a page of the pool; the pool is borrowed mutably, and
+        // by promise no other thread has a part of this page.
+        let elements = unsafe { std::slice::from_raw_parts_mut(elements, layout.page()) };
+        let mut narrow = [E::ZERO; HEAD_DIM_MAX];
+        let narrow = &mut narrow[..head_dim];
+        E::narrow(k, narrow);
+        let column = elements[k_panel].iter_mut().skip(at.row).step_by(page_rows);
+        column.zip(narrow).for_each(|(to, x)| *to = *x);
+        E::narrow(v, &mut elements[v_panel][at.row * head_dim..][..head_dim]);
     }
 }
 
@@ -212,18 +223,11 @@ pub(crate) struct RowOfHead {
     pub(crate) row: usize,
 }
 
-// SAFETY: the pool owns its allocation alone; nothing in it refers to a thread.
+// SAFETY: the pool owns its mapping alone; nothing in it refers to a thread.
 unsafe impl Send for KvPool {}
 
 // SAFETY: `&KvPool` only reads.
 unsafe impl Sync for KvPool {}
-
-impl Drop for KvPool {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout, and freed once.
-        unsafe { std::alloc::dealloc(self.allocation.as_ptr(), self.allocated) }
-    }
-}
 
 impl fmt::Debug for KvPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -247,6 +251,3 @@ impl fmt::Display for PoolError {
 }
 
 impl std::error::Error for PoolError {}
-
-/// Alignment of page 0: a cache line, and the widest vector register.
-const ALIGN: usize = 64;

@@ -14,6 +14,12 @@ pub(crate) fn cases() -> Vec<Box<dyn Case>> {
             cases.push(Box::new(Product { format, tokens, rows, cols }));
         }
     }
+    // What decoding and prefill of small models are made of.
+    for format in [BlockFormat::Q4_1, BlockFormat::Q4K, BlockFormat::Q5_0, BlockFormat::Q6K] {
+        for (tokens, rows, cols) in [(1, 1536, 2048), (128, 512, 768)] {
+            cases.push(Box::new(Product { format, tokens, rows, cols }));
+        }
+    }
     for (format, cols) in [
         (BlockFormat::Q4_1, 96),
         (BlockFormat::F32, 1),

@@ -4,28 +4,35 @@
 //! starting from 0, by `acc = fma(w_c, x_c, acc)`, whatever the number of rows in a tile.
 
 use super::strip::{Strip, Tile, tiles};
+use crate::memory::{Arena, Array, Plain};
 use crate::simd::{LANES, Simd, Vectorized};
 use crate::{BlockFormat, Cpu, Input};
 
 /// Repacked weights: `[panels, cols]` times 16 rows.
 #[derive(Clone)]
 pub(super) enum Floats {
-    F32(Vec<[f32; LANES]>),
-    F16(Vec<[u16; LANES]>),
-    Bf16(Vec<[u16; LANES]>),
+    F32(Array<[f32; LANES]>),
+    F16(Array<[u16; LANES]>),
+    Bf16(Array<[u16; LANES]>),
 }
 
 impl Floats {
     /// Repacks rows of `cols` numbers of a float format. The caller has checked the shape.
-    pub(super) fn pack(cpu: &Cpu, format: BlockFormat, cols: usize, bytes: &[u8]) -> Self {
+    pub(super) fn pack(
+        (cpu, arena): (&Cpu, &mut Arena),
+        format: BlockFormat,
+        cols: usize,
+        bytes: &[u8],
+    ) -> Self {
         let (pairs, _) = bytes.as_chunks::<2>();
-        let halves = || interleave(cpu, cols, pairs, |bytes| u16::from_le_bytes(*bytes));
+        let bits = |bytes: &[u8; 2]| u16::from_le_bytes(*bytes);
         match format {
-            BlockFormat::F16 => Self::F16(halves()),
-            BlockFormat::Bf16 => Self::Bf16(halves()),
+            BlockFormat::F16 => Self::F16(interleave((cpu, arena), cols, pairs, bits)),
+            BlockFormat::Bf16 => Self::Bf16(interleave((cpu, arena), cols, pairs, bits)),
             _ => {
                 let (quads, _) = bytes.as_chunks::<4>();
-                Self::F32(interleave(cpu, cols, quads, |bytes| f32::from_le_bytes(*bytes)))
+                let floats = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
+                Self::F32(interleave((cpu, arena), cols, quads, floats))
             }
         }
     }
@@ -33,8 +40,8 @@ impl Floats {
     /// Bytes of memory held.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::F32(lanes) => size_of_val(lanes.as_slice()),
-            Self::F16(lanes) | Self::Bf16(lanes) => size_of_val(lanes.as_slice()),
+            Self::F32(lanes) => size_of_val(&**lanes),
+            Self::F16(lanes) | Self::Bf16(lanes) => size_of_val(&**lanes),
         }
     }
 
@@ -50,14 +57,17 @@ impl Floats {
 }
 
 /// Rows of `cols` elements to panels of 16 rows, column by column.
-fn interleave<B: Sync, T: Copy + Default + Send>(
-    cpu: &Cpu,
+fn interleave<B: Sync, T: Copy + Send>(
+    (cpu, arena): (&Cpu, &mut Arena),
     cols: usize,
     elements: &[B],
     value: impl Fn(&B) -> T + Sync,
-) -> Vec<[T; LANES]> {
+) -> Array<[T; LANES]>
+where
+    [T; LANES]: Plain,
+{
     let panels = (elements.len() / cols).div_ceil(LANES);
-    let mut lanes = vec![[T::default(); LANES]; panels * cols];
+    let mut lanes = arena.zeroed::<[T; LANES]>(panels * cols);
     cpu.split_rows(&mut lanes, cols, 1, |first, lanes| {
         for (panel, lanes) in lanes.chunks_exact_mut(cols).enumerate() {
             let rows = elements.chunks_exact(cols).skip((first + panel) * LANES).take(LANES);
@@ -66,7 +76,7 @@ fn interleave<B: Sync, T: Copy + Default + Send>(
             }
         }
     });
-    lanes
+    lanes.finish()
 }
 
 fn gather<T>(from: &[[T; LANES]], lane: usize, out: &mut [f32], value: impl Fn(&T) -> f32) {
@@ -117,7 +127,10 @@ impl FloatProduct<'_> {
         tile: Tile,
         load: impl Fn(&T, usize) -> S::F32,
     ) {
-        let x: [&[f32]; N] = std::array::from_fn(|t| &self.x.row(tile.first + t)[..w.len()]);
+        let mut x = [[].as_slice(); N];
+        for (t, x) in x.iter_mut().enumerate() {
+            *x = &self.x.row(tile.first + t)[..w.len()];
+        }
         let mut sums = [[0.0; LANES]; N];
         for part in 0..S::PARTS {
             let mut acc = [simd.splat(0.0); N];

@@ -5,12 +5,19 @@
 //! `Σ w x = s · scale · Σ q code + m · scale · Σ code`: the second factor, the *bias* of the group,
 //! is computed here once for all weight rows.
 //!
-//! A *fine* input keeps what the codes leave over in a second plane of the same form, which makes 16
-//! bits of both: for products whose rounding a model's answer would show.
+//! A *fine* input has 16-bit codes, `256 · high + low`, in two planes of bytes, for products whose
+//! rounding a model's answer would show: twice the arithmetic over the same weights.
+//!
+//! Groups lie as products walk them: by tile of 8 (at the end 4, 2, 1) rows, then group by group,
+//! the rows of the tile side by side.
 
+use super::strip::{TILE, Tile, tiles};
 use crate::Cpu;
 use crate::cpu::Disjoint;
+use crate::gated::{self, Gate};
+use crate::rms_norm;
 use crate::simd::{Simd, Vectorized, sum_bytes};
+use std::ops::Range;
 
 /// Columns of a group.
 pub(crate) const GROUP: usize = 32;
@@ -24,24 +31,31 @@ pub struct Input {
     cols: usize,
     /// `[rows, cols]`.
     floats: Vec<f32>,
-    /// `[rows, cols / GROUP rounded up]`.
+    /// `[tiles, cols / GROUP rounded up, rows of the tile]`.
     groups: Vec<Group>,
-    /// What `groups` leaves over, in the same form; empty unless fine.
-    residuals: Vec<Group>,
+    /// The low bytes of 16-bit codes, in the same order; empty unless fine.
+    lows: Vec<[i8; GROUP]>,
 }
 
 /// int8 activations of one row and [`GROUP`] columns, with all a product needs of them in one
-/// place: a tile of 8 rows walks 8 pointers and not 24.
+/// place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Group {
-    /// From -127 to 127; 0 beyond the last column.
+    /// From -127 to 127; 0 beyond the last column. Of a fine input, the high bytes.
     pub(crate) codes: [i8; GROUP],
-    /// What a code of 1 stands for.
+    /// What a code of 1 stands for; of a fine input, a low code of 1.
     pub(crate) scale: f32,
-    /// `scale · Σ codes`.
+    /// `scale · Σ codes`, high bytes counting 256 times where there are low ones.
     pub(crate) bias: f32,
     /// The same for either half of the group.
     pub(crate) half_bias: [f32; 2],
+}
+
+/// Of a code.
+#[derive(Clone, Copy, PartialEq)]
+enum Bits {
+    Eight,
+    Sixteen,
 }
 
 impl Input {
@@ -55,42 +69,71 @@ impl Input {
     /// # Panics
     /// When `x` is not whole rows.
     pub fn set(&mut self, cpu: &Cpu, x: &[f32], cols: usize) {
-        assert!(cols > 0 && x.len().is_multiple_of(cols), "whole rows");
-        let per_row = cols.div_ceil(GROUP);
-        self.cols = cols;
-        self.floats.resize(x.len(), 0.0);
-        self.groups.resize(x.len() / cols * per_row, Group::ZERO);
-        self.residuals.clear();
-        let floats = Disjoint::new(&mut self.floats);
-        cpu.split_rows(&mut self.groups, per_row, GRAIN / cols, |first, groups| {
-            let elements = first * cols..(first + groups.len() / per_row) * cols;
-            // SAFETY: split_rows gives every row to one task.
-            unsafe { floats.range(elements.clone()) }.copy_from_slice(&x[elements.clone()]);
-            cpu.vectorize(Quantize { x: &x[elements], cols, groups });
-        });
+        self.fill(cpu, (x.len(), cols), Bits::Eight, |range, out| out.copy_from_slice(&x[range]));
     }
 
-    /// As [`Input::set`], with a second plane of codes for what the first leaves over: activations
-    /// to 1 part in 32,000 of their group's largest, for twice the arithmetic.
+    /// As [`Input::set`], with 16-bit codes: activations to 1 part in 65,000 of the largest of
+    /// their group, for twice the arithmetic.
     ///
     /// # Panics
     /// When `x` is not whole rows.
     pub fn set_fine(&mut self, cpu: &Cpu, x: &[f32], cols: usize) {
-        self.set(cpu, x, cols);
-        let per_row = cols.div_ceil(GROUP);
-        self.residuals.resize(self.groups.len(), Group::ZERO);
-        let coarse = &self.groups;
-        cpu.split_rows(&mut self.residuals, per_row, GRAIN / cols, |first, groups| {
-            let rows = groups.len() / per_row;
-            let x = &x[first * cols..(first + rows) * cols];
-            let coarse = &coarse[first * per_row..(first + rows) * per_row];
-            cpu.vectorize(QuantizeRest { x, cols, coarse, groups });
+        self.fill(cpu, (x.len(), cols), Bits::Sixteen, |range, out| out.copy_from_slice(&x[range]));
+    }
+
+    /// Takes what [`crate::rms_norm`] makes of `x`, while it is in the caches.
+    ///
+    /// # Panics
+    /// As [`crate::rms_norm`].
+    pub fn set_normed(&mut self, cpu: &Cpu, x: &[f32], weight: &[f32], eps: f32) {
+        self.fill(cpu, (x.len(), weight.len()), Bits::Eight, |range, out| {
+            cpu.vectorize(rms_norm::Rows { x: &x[range], weight, eps, out });
         });
     }
 
-    /// Planes of codes: 1, or 2 of a fine input.
-    pub(crate) fn planes(&self) -> usize {
-        if self.residuals.is_empty() { 1 } else { 2 }
+    /// Takes, as [`Input::set_fine`] does, what [`crate::gated`] makes of rows of `cols` gates and
+    /// values, while it is in the caches.
+    ///
+    /// # Panics
+    /// When the lengths differ, or are not whole rows.
+    pub fn set_gated(&mut self, cpu: &Cpu, gate: Gate, g: &[f32], u: &[f32], cols: usize) {
+        assert_eq!(g.len(), u.len(), "one gate per value");
+        self.fill(cpu, (g.len(), cols), Bits::Sixteen, |range, out| {
+            cpu.vectorize(gated::Elements { gate, g: &g[range.clone()], u: &u[range], out });
+        });
+    }
+
+    /// Takes `len` numbers in rows of `cols`: tile by tile, `make` writes the numbers of a range.
+    fn fill(
+        &mut self,
+        cpu: &Cpu,
+        (len, cols): (usize, usize),
+        bits: Bits,
+        make: impl Fn(Range<usize>, &mut [f32]) + Sync,
+    ) {
+        assert!(cols > 0 && len.is_multiple_of(cols), "whole rows");
+        let (rows, per_row) = (len / cols, cols.div_ceil(GROUP));
+        let fine = if bits == Bits::Sixteen { rows * per_row } else { 0 };
+        self.cols = cols;
+        self.floats.resize(len, 0.0);
+        self.groups.resize(rows * per_row, Group::ZERO);
+        self.lows.resize(fine, [0; GROUP]);
+        let floats = Disjoint::new(&mut self.floats);
+        let groups = Disjoint::new(&mut self.groups);
+        let lows = Disjoint::new(&mut self.lows);
+        cpu.split(rows.div_ceil(TILE), GRAIN / (TILE * cols), |range| {
+            for tile in tiles(range.start * TILE..(range.end * TILE).min(rows)) {
+                let elements = tile.first * cols..(tile.first + tile.len) * cols;
+                let of_tile = tile.first * per_row..(tile.first + tile.len) * per_row;
+                let of_lows = of_tile.start.min(fine)..of_tile.end.min(fine);
+                // SAFETY: every tile, and what lies in its ranges, is one task's.
+                let (x, groups, lows) = unsafe {
+                    (floats.range(elements.clone()), groups.range(of_tile), lows.range(of_lows))
+                };
+                make(elements, x);
+                cpu.vectorize(Quantize { x, cols, tile, groups, lows });
+            }
+        });
     }
 
     /// Tokens.
@@ -116,20 +159,37 @@ impl Input {
     pub fn row_quantized(&self, row: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.cols, "one number per column");
         out.fill(0.0);
-        for plane in 0..self.planes() {
-            for (out, group) in out.chunks_mut(GROUP).zip(self.row_groups(plane, row)) {
-                for (out, &code) in out.iter_mut().zip(&group.codes) {
-                    *out += f32::from(code) * group.scale;
-                }
+        let tile = tiles(0..self.rows()).find(|tile| row < tile.first + tile.len);
+        let tile = tile.expect("a row of the input");
+        for (g, out) in out.chunks_mut(GROUP).enumerate() {
+            let at = g * tile.len + row - tile.first;
+            let group = &self.tile(tile)[at];
+            for (i, out) in out.iter_mut().enumerate() {
+                let high = i32::from(group.codes[i]);
+                let code =
+                    self.tile_lows(tile).map_or(high, |lows| high * 256 + i32::from(lows[at][i]));
+                *out = code as f32 * group.scale;
             }
         }
     }
 
-    /// The int8 activations of a token in one plane.
-    pub(crate) fn row_groups(&self, plane: usize, row: usize) -> &[Group] {
+    /// The int8 activations of a tile, `[groups of a row, rows of the tile]`. Tiles are those of
+    /// [`tiles`] over all rows.
+    #[inline(always)]
+    pub(super) fn tile(&self, tile: Tile) -> &[Group] {
+        &self.groups[self.range(tile)]
+    }
+
+    /// The low bytes of the codes of a tile; none unless fine.
+    #[inline(always)]
+    pub(super) fn tile_lows(&self, tile: Tile) -> Option<&[[i8; GROUP]]> {
+        self.lows.get(self.range(tile)).filter(|lows| !lows.is_empty())
+    }
+
+    #[inline(always)]
+    fn range(&self, tile: Tile) -> Range<usize> {
         let per_row = self.cols.div_ceil(GROUP);
-        let groups = if plane == 0 { &self.groups } else { &self.residuals };
-        &groups[row * per_row..][..per_row]
+        tile.first * per_row..(tile.first + tile.len) * per_row
     }
 }
 
@@ -137,8 +197,9 @@ impl Group {
     /// Zeros.
     const ZERO: Self = Self { codes: [0; GROUP], scale: 0.0, bias: 0.0, half_bias: [0.0; 2] };
 
+    /// Codes and scale of 8 bits; with `LOWS`, of 16.
     #[inline(always)]
-    fn quantize(x: &[f32; GROUP]) -> Self {
+    fn quantize<const LOWS: bool>(x: &[f32; GROUP], lows: &mut [i8; GROUP]) -> Self {
         // The bits of |x| order as the numbers do, with infinity and NaN above all: a NaN makes
         // the scale NaN. Integer maxima are vectorized, float ones are not.
         let max = x.iter().fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
@@ -147,63 +208,83 @@ impl Group {
         let (scale, inverse) = if max < 1e-30 { (0.0, 0.0) } else { (max / 127.0, 127.0 / max) };
         let mut codes = [0; GROUP];
         for (code, x) in codes.iter_mut().zip(x) {
-            // Adding 1.5 · 2^23 leaves the rounded number in the low bits (and NaN anything).
-            *code = (x * inverse + 12_582_912.0).to_bits() as i8;
+            *code = rounded(x * inverse) as i8;
         }
-        let (halves, _) = codes.as_chunks::<{ GROUP / 2 }>();
-        let halves = [sum_bytes(&halves[0]), sum_bytes(&halves[1])];
+        let mut halves = half_sums(&codes);
+        let mut unit = scale;
+        if LOWS {
+            for ((low, &high), x) in lows.iter_mut().zip(&codes).zip(x) {
+                // At most half a high code is left, 128 low ones: one more than there are.
+                let left = rounded((x - f32::from(high) * scale) * inverse * 256.0);
+                *low = left.min(127) as i8;
+            }
+            let low_halves = half_sums(lows);
+            unit = scale / 256.0;
+            halves = [halves[0] * 256 + low_halves[0], halves[1] * 256 + low_halves[1]];
+        }
         Self {
             codes,
-            scale,
-            bias: (halves[0] + halves[1]) as f32 * scale,
-            half_bias: halves.map(|sum| sum as f32 * scale),
+            scale: unit,
+            bias: (halves[0] + halves[1]) as f32 * unit,
+            half_bias: halves.map(|sum| sum as f32 * unit),
         }
     }
 }
 
+/// `x`, which lies well within 22 bits, as the nearest integer, ties to even; of NaN anything.
+#[inline(always)]
+fn rounded(x: f32) -> i32 {
+    // Adding 1.5 · 2^23 leaves the rounded number in the low bits.
+    const SHIFT: f32 = 12_582_912.0;
+    (x + SHIFT).to_bits().cast_signed().wrapping_sub(SHIFT.to_bits().cast_signed())
+}
+
+/// The sums of the first and of the second half of the codes.
+#[inline(always)]
+fn half_sums(codes: &[i8; GROUP]) -> [i32; 2] {
+    let (halves, _) = codes.as_chunks::<{ GROUP / 2 }>();
+    [sum_bytes(&halves[0]), sum_bytes(&halves[1])]
+}
+
+/// Codes `4q` to `4q + 3`.
+#[inline(always)]
+pub(super) fn quad(codes: &[i8; GROUP], q: usize) -> [i8; 4] {
+    let [a, b, c, d] = codes[4 * q..4 * q + 4] else { unreachable!("four of them") };
+    [a, b, c, d]
+}
+
 struct Quantize<'a> {
+    /// The rows of one tile.
     x: &'a [f32],
     cols: usize,
+    tile: Tile,
     groups: &'a mut [Group],
+    /// Empty unless fine.
+    lows: &'a mut [[i8; GROUP]],
 }
 
 impl Vectorized for Quantize<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _simd: S) {
-        let rows = self.groups.chunks_exact_mut(self.cols.div_ceil(GROUP));
-        for (groups, x) in rows.zip(self.x.chunks_exact(self.cols)) {
-            let (whole, rest) = x.as_chunks::<GROUP>();
-            for (group, x) in groups.iter_mut().zip(whole) {
-                *group = Group::quantize(x);
-            }
-            if !rest.is_empty() {
-                let mut padded = [0.0; GROUP];
-                padded[..rest.len()].copy_from_slice(rest);
-                groups[whole.len()] = Group::quantize(&padded);
-            }
-        }
+        if self.lows.is_empty() { self.rows::<false>() } else { self.rows::<true>() }
     }
 }
 
-struct QuantizeRest<'a> {
-    x: &'a [f32],
-    cols: usize,
-    coarse: &'a [Group],
-    groups: &'a mut [Group],
-}
-
-impl Vectorized for QuantizeRest<'_> {
+impl Quantize<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, _simd: S) {
-        let per_row = self.cols.div_ceil(GROUP);
-        let rows = self.groups.chunks_exact_mut(per_row).zip(self.coarse.chunks_exact(per_row));
-        for ((groups, coarse), x) in rows.zip(self.x.chunks_exact(self.cols)) {
-            for ((group, coarse), x) in groups.iter_mut().zip(coarse).zip(x.chunks(GROUP)) {
-                let mut rest = [0.0; GROUP];
-                for ((rest, x), &code) in rest.iter_mut().zip(x).zip(&coarse.codes) {
-                    *rest = x - f32::from(code) * coarse.scale;
-                }
-                *group = Group::quantize(&rest);
+    fn rows<const LOWS: bool>(self) {
+        let mut none = [0; GROUP];
+        for (row, x) in self.x.chunks_exact(self.cols).enumerate() {
+            for (g, x) in x.chunks(GROUP).enumerate() {
+                let at = g * self.tile.len + row;
+                let lows = if LOWS { &mut self.lows[at] } else { &mut none };
+                self.groups[at] = if let Some(x) = x.as_array() {
+                    Group::quantize::<LOWS>(x, lows)
+                } else {
+                    let mut padded = [0.0; GROUP];
+                    padded[..x.len()].copy_from_slice(x);
+                    Group::quantize::<LOWS>(&padded, lows)
+                };
             }
         }
     }

@@ -2,10 +2,10 @@
 //!
 //! Invariant: an output is reduced over groups `g` in order, starting from 0, by
 //! `acc = fma(dot_g · scale_g, scale_x_g, acc); acc = fma(min_g, bias_g, acc)` (with exact integer
-//! `dot_g`), whatever the number of rows in a tile and the cut into panels and columns. A fine
-//! input's second plane follows the first after each [`DECODED`] scales, again in any tile.
+//! `dot_g`, of a fine input `256 · high + low` rounded once), whatever the number of rows in a tile
+//! and the cut into panels and columns.
 
-use super::input::{Group, Input};
+use super::input::{GROUP, Group, Input, quad};
 use super::quantized::{Line, Quantized, Width};
 use super::scales::GroupScales;
 use super::strip::{Strip, Tile, tiles};
@@ -104,42 +104,64 @@ impl Int8<'_> {
     /// One tile of `T` tokens and one panel.
     #[inline(always)]
     fn tile<S: Simd, C: Codes, const T: usize>(&self, simd: S, part: &Part<'_>, tile: Tile) {
-        let groups = part.scales.len() / C::SCALES;
+        let range = part.first..part.first + part.scales.len() / C::SCALES;
         let mut sums = [[0.0; LANES]; T];
         if part.first > 0 {
             self.strip.load(part.panel, tile, &mut sums);
         }
-        for plane in 0..self.x.planes() {
-            let x: [&[Group]; T] = std::array::from_fn(|t| {
-                &self.x.row_groups(plane, tile.first + t)[part.first..part.first + groups]
-            });
-            Self::add_plane::<S, C, T>(simd, part, &x, &mut sums);
+        let (x, _) = self.x.tile(tile).as_chunks::<T>();
+        match self.x.tile_lows(tile) {
+            None => Self::add::<S, C, T, false>(simd, part, (&x[range], &[]), &mut sums),
+            Some(lows) => {
+                let (lows, _) = lows.as_chunks::<T>();
+                let x = (&x[range.clone()], &lows[range]);
+                Self::add::<S, C, T, true>(simd, part, x, &mut sums);
+            }
         }
         self.strip.store(part.panel, tile, &sums);
     }
 
-    /// Adds the products of one plane of the tile's codes to `sums`.
+    /// Adds the products of a part with the tile's codes, with low bytes where `FINE`. Loops only:
+    /// closures would be compiled without the caller's instruction set.
     #[inline(always)]
-    fn add_plane<S: Simd, C: Codes, const T: usize>(
+    fn add<S: Simd, C: Codes, const T: usize, const FINE: bool>(
         simd: S,
         part: &Part<'_>,
-        x: &[&[Group]; T],
+        (x, lows): (&[[Group; T]], &[[[i8; GROUP]; T]]),
         sums: &mut [[f32; LANES]; T],
     ) {
         for lanes in 0..S::PARTS {
-            let mut acc = sums.each_ref().map(|sums| simd.load(sums, lanes));
+            let mut acc = [simd.splat(0.0); T];
+            for t in 0..T {
+                acc[t] = simd.load(&sums[t], lanes);
+            }
             let lines = part.lines.chunks_exact(C::LINES);
             let scales = part.scales.chunks_exact(C::SCALES);
-            for (g, (lines, scales)) in lines.zip(scales).enumerate() {
+            for (g, ((lines, scales), x)) in lines.zip(scales).zip(x).enumerate() {
                 let codes = unpack::<S, C>(simd, lines, lanes);
+                let mut high = [&x[0].codes; T];
+                for t in 0..T {
+                    high[t] = &x[t].codes;
+                }
                 for (h, scales) in scales.iter().enumerate() {
+                    let mut dots = dots::<S, C, T>(simd, &codes, &high, h);
+                    if FINE {
+                        let mut low = [&lows[g][0]; T];
+                        for t in 0..T {
+                            low[t] = &lows[g][t];
+                        }
+                        let lows = self::dots::<S, C, T>(simd, &codes, &low, h);
+                        for t in 0..T {
+                            dots[t] = simd.mul_add(dots[t], simd.splat(256.0), lows[t]);
+                        }
+                    }
                     let scale = simd.load(&scales.scale, lanes);
                     let min = simd.load(&scales.min, lanes);
                     for t in 0..T {
-                        let x = &x[t][g];
-                        let dot = dot::<S, C>(simd, &codes, x, h);
+                        let x = &x[t];
                         let bias = if C::SCALES == 1 { x.bias } else { x.half_bias[h] };
-                        acc[t] = simd.mul_add(simd.mul(dot, scale), simd.splat(x.scale), acc[t]);
+                        let dot = simd.mul(dots[t], scale);
+                        acc[t] = simd.mul_add(dot, simd.splat(x.scale), acc[t]);
                         acc[t] = simd.mul_add(min, simd.splat(bias), acc[t]);
                     }
                 }
@@ -163,65 +185,84 @@ struct Part<'a> {
 /// The 8 column quads of a group.
 #[inline(always)]
 fn unpack<S: Simd, C: Codes>(simd: S, lines: &[Line], part: usize) -> [S::Codes; 8] {
-    let load = |line: usize| simd.codes(&lines[line].0, part);
+    let first = simd.codes(&lines[0].0, part);
+    let mut codes = [first; 8];
     if C::LINES == 8 {
-        return [load(0), load(1), load(2), load(3), load(4), load(5), load(6), load(7)];
+        for (codes, line) in codes.iter_mut().zip(lines) {
+            *codes = simd.codes(&line.0, part);
+        }
+        return codes;
     }
-    let [a, b, c, d] = [load(0), load(1), load(2), load(3)];
-    let low = |line| simd.low(line);
-    let high = |line| simd.high(line);
-    let [a, b, c, d, e, f, g, h] =
-        [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)];
+    for j in 0..4 {
+        let nibbles = simd.codes(&lines[j].0, part);
+        (codes[j], codes[j + 4]) = (simd.low(nibbles), simd.high(nibbles));
+    }
     match C::WIDTH {
-        Width::Four | Width::Eight => [a, b, c, d, e, f, g, h],
+        Width::Four | Width::Eight => {}
         Width::Five => {
-            let bits = load(4);
-            // Bit `j` of quad `j` goes to bit 4.
-            let with = |nibbles, left| simd.or_bits(nibbles, bits, left, 1 << 4);
-            [
-                with(a, 4),
-                with(b, 3),
-                with(c, 2),
-                with(d, 1),
-                with(e, 0),
-                with(f, -1),
-                with(g, -2),
-                with(h, -3),
-            ]
+            // Written out, so that every shift is by a constant. Bit `j` of quad `j` goes to bit 4.
+            let bits = simd.codes(&lines[4].0, part);
+            let [a, b, c, d, e, f, g, h] = codes;
+            codes = [
+                simd.or_bits(a, bits, 4, 1 << 4),
+                simd.or_bits(b, bits, 3, 1 << 4),
+                simd.or_bits(c, bits, 2, 1 << 4),
+                simd.or_bits(d, bits, 1, 1 << 4),
+                simd.or_bits(e, bits, 0, 1 << 4),
+                simd.or_bits(f, bits, -1, 1 << 4),
+                simd.or_bits(g, bits, -2, 1 << 4),
+                simd.or_bits(h, bits, -3, 1 << 4),
+            ];
         }
         Width::Six => {
-            let pairs = [load(4), load(5)];
-            let with = |nibbles, of: usize, left| simd.or_bits(nibbles, pairs[of], left, 3 << 4);
-            [
-                with(a, 0, 4),
-                with(b, 0, 2),
-                with(c, 0, 0),
-                with(d, 0, -2),
-                with(e, 1, 4),
-                with(f, 1, 2),
-                with(g, 1, 0),
-                with(h, 1, -2),
-            ]
+            let pairs = (simd.codes(&lines[4].0, part), simd.codes(&lines[5].0, part));
+            let [a, b, c, d, e, f, g, h] = codes;
+            codes = [
+                simd.or_bits(a, pairs.0, 4, 3 << 4),
+                simd.or_bits(b, pairs.0, 2, 3 << 4),
+                simd.or_bits(c, pairs.0, 0, 3 << 4),
+                simd.or_bits(d, pairs.0, -2, 3 << 4),
+                simd.or_bits(e, pairs.1, 4, 3 << 4),
+                simd.or_bits(f, pairs.1, 2, 3 << 4),
+                simd.or_bits(g, pairs.1, 0, 3 << 4),
+                simd.or_bits(h, pairs.1, -2, 3 << 4),
+            ];
         }
     }
+    codes
 }
 
-/// The dot products of scale `h` of a group.
+/// The dot products of scale `h` of a group with every row of a tile. Row by row within a quad: the
+/// sums of different rows do not wait for one another.
 #[inline(always)]
-fn dot<S: Simd, C: Codes>(simd: S, codes: &[S::Codes; 8], x: &Group, h: usize) -> S::F32 {
+fn dots<S: Simd, C: Codes, const T: usize>(
+    simd: S,
+    codes: &[S::Codes; 8],
+    x: &[&[i8; GROUP]; T],
+    h: usize,
+) -> [S::F32; T] {
     let quads = 8 / C::SCALES;
-    let (x, _) = x.codes.as_chunks::<4>();
+    let mut dots = [simd.splat(0.0); T];
     if C::LINES == 4 {
-        let mut sum = simd.dot4_zero();
-        for q in h * quads..(h + 1) * quads {
-            sum = simd.dot4(sum, codes[q], x[q]);
+        let mut sums = [simd.dot4_zero(); T];
+        for (q, &codes) in codes.iter().enumerate().skip(h * quads).take(quads) {
+            for t in 0..T {
+                sums[t] = simd.dot4(sums[t], codes, quad(x[t], q));
+            }
         }
-        simd.dot4_sum(sum)
+        for t in 0..T {
+            dots[t] = simd.dot4_sum(sums[t]);
+        }
     } else {
-        let mut sum = simd.dot8_zero();
-        for q in h * quads..(h + 1) * quads {
-            sum = simd.dot8(sum, codes[q], x[q]);
+        let mut sums = [simd.dot8_zero(); T];
+        for (q, &codes) in codes.iter().enumerate().skip(h * quads).take(quads) {
+            for t in 0..T {
+                sums[t] = simd.dot8(sums[t], codes, quad(x[t], q));
+            }
         }
-        simd.dot8_sum(sum)
+        for t in 0..T {
+            dots[t] = simd.dot8_sum(sums[t]);
+        }
     }
+    dots
 }

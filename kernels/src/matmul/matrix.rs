@@ -4,7 +4,7 @@ use super::floats::Floats;
 use super::quantized::Quantized;
 use super::scales::Scales;
 use crate::simd::LANES;
-use crate::{BlockFormat, Cpu};
+use crate::{Arena, BlockFormat, Cpu};
 use std::fmt;
 
 /// Weights `[rows, cols]`: `rows` outputs, `cols` inputs. Lossless: the weights of a product are
@@ -32,10 +32,23 @@ impl Matrix {
         cols: usize,
         bytes: &[u8],
     ) -> Result<Self, PackError> {
+        Self::pack_in((cpu, &mut Arena::new()), format, rows, cols, bytes)
+    }
+
+    /// [`Matrix::pack`], into memory beside that of other matrices.
+    pub fn pack_in(
+        (cpu, arena): (&Cpu, &mut Arena),
+        format: BlockFormat,
+        rows: usize,
+        cols: usize,
+        bytes: &[u8],
+    ) -> Result<Self, PackError> {
         check_shape(format, rows, cols, bytes.len())?;
         let weights = match Scales::of(format) {
-            Some(scales) => Weights::Quantized(Quantized::pack(cpu, format, scales, cols, bytes)),
-            None => Weights::Floats(Floats::pack(cpu, format, cols, bytes)),
+            Some(scales) => {
+                Weights::Quantized(Quantized::pack((cpu, arena), format, scales, cols, bytes))
+            }
+            None => Weights::Floats(Floats::pack((cpu, arena), format, cols, bytes)),
         };
         Ok(Self { rows, cols, weights })
     }

@@ -36,25 +36,54 @@ const STRIPS: usize = 4;
 /// # Panics
 /// When `x.cols() != w.cols()` or `out` has another length.
 pub fn matmul(cpu: &Cpu, w: &Matrix, x: &Input, out: &mut [f32]) {
-    assert_eq!(x.cols(), w.cols(), "inputs of the weights");
-    assert_eq!(out.len(), x.rows() * w.rows(), "one output per token and weight row");
-    let panels = w.panels();
-    let products = out.len() * w.cols();
-    let strips = (products / THREAD_PRODUCTS).min(cpu.threads() * STRIPS).clamp(1, panels);
-    let tokens_step = (TOKENS_BYTES / w.input_bytes()).max(strip::TILE) / strip::TILE * strip::TILE;
-    let shared = Disjoint::new(out);
-    cpu.for_each(strips, |s| {
-        for first in (0..x.rows()).step_by(tokens_step) {
-            let strip = Strip {
-                panels: panels * s / strips..panels * (s + 1) / strips,
-                tokens: first..(first + tokens_step).min(x.rows()),
-                out: &shared,
-                rows: w.rows(),
-            };
-            match w.weights() {
-                Weights::Quantized(w) => cpu.vectorize(Int8 { w, x, strip }),
-                Weights::Floats(w) => cpu.vectorize(FloatProduct { w, x, strip }),
+    matmul_each(cpu, [w], x, [out]);
+}
+
+/// [`matmul`] of several weights with the same activations: threads are called together once.
+///
+/// # Panics
+/// As [`matmul`].
+pub fn matmul_each<const N: usize>(cpu: &Cpu, w: [&Matrix; N], x: &Input, out: [&mut [f32]; N]) {
+    let strips = w.map(|w| {
+        assert_eq!(x.cols(), w.cols(), "inputs of the weights");
+        let products = x.rows() * w.rows() * w.cols();
+        (products / THREAD_PRODUCTS).min(cpu.threads() * STRIPS).clamp(1, w.panels())
+    });
+    let out = out.map(Disjoint::new);
+    for (w, out) in w.iter().zip(&out) {
+        assert_eq!(out.len(), x.rows() * w.rows(), "one output per token and weight row");
+    }
+    cpu.for_each(strips.iter().sum(), |task| {
+        let mut s = task;
+        for ((w, out), &strips) in w.iter().zip(&out).zip(&strips) {
+            if s < strips {
+                return multiply(cpu, w, x, out, (s, strips));
             }
+            s -= strips;
         }
     });
+}
+
+/// Strip `s` of `strips`.
+fn multiply(
+    cpu: &Cpu,
+    w: &Matrix,
+    x: &Input,
+    out: &Disjoint<'_, f32>,
+    (s, strips): (usize, usize),
+) {
+    let panels = w.panels();
+    let tokens_step = (TOKENS_BYTES / w.input_bytes()).max(strip::TILE) / strip::TILE * strip::TILE;
+    for first in (0..x.rows()).step_by(tokens_step) {
+        let strip = Strip {
+            panels: panels * s / strips..panels * (s + 1) / strips,
+            tokens: first..(first + tokens_step).min(x.rows()),
+            out,
+            rows: w.rows(),
+        };
+        match w.weights() {
+            Weights::Quantized(w) => cpu.vectorize(Int8 { w, x, strip }),
+            Weights::Floats(w) => cpu.vectorize(FloatProduct { w, x, strip }),
+        }
+    }
 }

@@ -18,6 +18,7 @@ use super::input::GROUP;
 use super::scales::{GroupScales, Scales};
 use crate::blocks::{CODES_MAX, codes};
 use crate::cpu::Disjoint;
+use crate::memory::{Arena, Array, Plain};
 use crate::simd::{LANES, Scalar};
 use crate::{BlockFormat, Cpu};
 
@@ -25,6 +26,9 @@ use crate::{BlockFormat, Cpu};
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [u8; 4 * LANES]);
+
+// SAFETY: bytes take any bits, and there are 64 of them, as many as the alignment.
+unsafe impl Plain for Line {}
 
 /// Bits of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,57 +90,14 @@ struct Place {
     shift: usize,
 }
 
-/// Repacked weights.
-#[derive(Clone)]
-pub(super) struct Quantized {
+/// How blocks of the file become lines and records.
+struct Packing {
     format: BlockFormat,
-    pub(super) scales: Scales,
-    pub(super) width: Width,
-    /// Groups of [`GROUP`] columns.
-    pub(super) groups: usize,
-    /// `[panels, groups, lines of a group]`.
-    lines: Vec<Line>,
-    /// `[panels, records of a row]`, see [`Scales`].
-    records: Vec<u8>,
+    scales: Scales,
+    width: Width,
 }
 
-impl Quantized {
-    /// Repacks `bytes`, rows of `cols` numbers of `format`, which has `scales`. The caller has
-    /// checked the shape.
-    pub(super) fn pack(
-        cpu: &Cpu,
-        format: BlockFormat,
-        scales: Scales,
-        cols: usize,
-        bytes: &[u8],
-    ) -> Self {
-        let row_bytes = cols / format.block_len() * format.block_bytes();
-        let panels = (bytes.len() / row_bytes).div_ceil(LANES);
-        let packed = Self {
-            format,
-            scales,
-            width: Width::of(format),
-            groups: cols / GROUP,
-            lines: Vec::new(),
-            records: Vec::new(),
-        };
-        let mut lines = vec![Line([0; 4 * LANES]); panels * packed.panel_lines()];
-        let mut records = vec![0; panels * packed.panel_records()];
-        let (to_lines, to_records) = (Disjoint::new(&mut lines), Disjoint::new(&mut records));
-        cpu.for_each(panels, |panel| {
-            let (of_lines, of_records) = (packed.panel_lines(), packed.panel_records());
-            // SAFETY: every panel has its own lines.
-            let lines = unsafe { to_lines.range(panel * of_lines..(panel + 1) * of_lines) };
-            // SAFETY: every panel has its own records.
-            let records = unsafe { to_records.range(panel * of_records..(panel + 1) * of_records) };
-            let rows = bytes.chunks_exact(row_bytes).skip(panel * LANES).take(LANES);
-            for (lane, row) in rows.enumerate() {
-                packed.pack_row(row, lane, lines, records);
-            }
-        });
-        Self { lines, records, ..packed }
-    }
-
+impl Packing {
     /// Copies a row of the file to lane `lane` of a panel.
     fn pack_row(&self, row: &[u8], lane: usize, lines: &mut [Line], records: &mut [u8]) {
         let block_len = self.format.block_len();
@@ -167,6 +128,51 @@ impl Quantized {
                 to.iter_mut().zip(codes).for_each(|(to, code)| *to |= (code >> 4) << high.shift);
             }
         }
+    }
+}
+
+/// Repacked weights.
+#[derive(Clone)]
+pub(super) struct Quantized {
+    pub(super) scales: Scales,
+    pub(super) width: Width,
+    /// Groups of [`GROUP`] columns.
+    pub(super) groups: usize,
+    /// `[panels, groups, lines of a group]`.
+    lines: Array<Line>,
+    /// `[panels, records of a row]`, see [`Scales`].
+    records: Array<u8>,
+}
+
+impl Quantized {
+    /// Repacks `bytes`, rows of `cols` numbers of `format`, which has `scales`. The caller has
+    /// checked the shape.
+    pub(super) fn pack(
+        (cpu, arena): (&Cpu, &mut Arena),
+        format: BlockFormat,
+        scales: Scales,
+        cols: usize,
+        bytes: &[u8],
+    ) -> Self {
+        let row_bytes = cols / format.block_len() * format.block_bytes();
+        let panels = (bytes.len() / row_bytes).div_ceil(LANES);
+        let (width, groups) = (Width::of(format), cols / GROUP);
+        let mut lines = arena.zeroed(panels * groups * width.lines());
+        let mut records = arena.zeroed(panels * (cols / scales.span()) * scales.record_bytes());
+        let packing = Packing { format, scales, width };
+        let (to_lines, to_records) = (Disjoint::new(&mut lines), Disjoint::new(&mut records));
+        cpu.for_each(panels, |panel| {
+            let (of_lines, of_records) = (to_lines.len() / panels, to_records.len() / panels);
+            // SAFETY: every panel has its own lines.
+            let lines = unsafe { to_lines.range(panel * of_lines..(panel + 1) * of_lines) };
+            // SAFETY: every panel has its own records.
+            let records = unsafe { to_records.range(panel * of_records..(panel + 1) * of_records) };
+            let rows = bytes.chunks_exact(row_bytes).skip(panel * LANES).take(LANES);
+            for (lane, row) in rows.enumerate() {
+                packing.pack_row(row, lane, lines, records);
+            }
+        });
+        Self { scales, width, groups, lines: lines.finish(), records: records.finish() }
     }
 
     /// Lines of a panel.

@@ -116,33 +116,38 @@ impl Scales {
         debug_assert_eq!(records.len() / self.record_bytes() * per_record, out.len(), "groups");
         let records = records.chunks_exact(self.record_bytes());
         for (record, out) in records.zip(out.chunks_exact_mut(per_record)) {
-            let d = simd.f16s(&halves(record));
-            match self {
-                Self::Half { zero } => {
-                    let zero = f32::from(zero);
-                    out[0] = GroupScales { scale: d, min: negated_product(&d, zero) };
-                }
-                Self::HalfMin => {
-                    let min = simd.f16s(&halves(&record[2 * LANES..]));
-                    out[0] = GroupScales { scale: d, min };
-                }
-                Self::Super => {
-                    let dmin = simd.f16s(&halves(&record[2 * LANES..]));
-                    let groups = record[4 * LANES..].chunks_exact(2 * LANES);
-                    for (out, bytes) in out.iter_mut().zip(groups) {
-                        for lane in 0..LANES {
-                            out.scale[lane] = d[lane] * f32::from(bytes[lane]);
-                            out.min[lane] = -(dmin[lane] * f32::from(bytes[LANES + lane]));
+            for part in 0..S::PARTS {
+                let d = simd.load_f16(&halves(record), part);
+                match self {
+                    Self::Half { zero } => {
+                        let min = simd.mul(simd.splat(-f32::from(zero)), d);
+                        simd.store(d, &mut out[0].scale, part);
+                        simd.store(min, &mut out[0].min, part);
+                    }
+                    Self::HalfMin => {
+                        let min = simd.load_f16(&halves(&record[2 * LANES..]), part);
+                        simd.store(d, &mut out[0].scale, part);
+                        simd.store(min, &mut out[0].min, part);
+                    }
+                    Self::Super => {
+                        let dmin = simd.load_f16(&halves(&record[2 * LANES..]), part);
+                        let dmin = simd.mul(simd.splat(-1.0), dmin);
+                        let (bytes, _) = record[4 * LANES..].as_chunks::<LANES>();
+                        for (out, bytes) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                            let scale = simd.mul(d, simd.load_u8(&bytes[0], part));
+                            let min = simd.mul(dmin, simd.load_u8(&bytes[1], part));
+                            simd.store(scale, &mut out.scale, part);
+                            simd.store(min, &mut out.min, part);
                         }
                     }
-                }
-                Self::SuperHalf => {
-                    let groups = record[2 * LANES..].chunks_exact(LANES);
-                    for (out, bytes) in out.iter_mut().zip(groups) {
-                        for lane in 0..LANES {
-                            out.scale[lane] = d[lane] * f32::from(bytes[lane].cast_signed());
+                    Self::SuperHalf => {
+                        let (bytes, _) = record[2 * LANES..].as_chunks::<LANES>();
+                        for (out, bytes) in out.iter_mut().zip(bytes) {
+                            let scale = simd.mul(d, simd.load_i8(bytes, part));
+                            let min = simd.mul(simd.splat(-ZERO_Q6), scale);
+                            simd.store(scale, &mut out.scale, part);
+                            simd.store(min, &mut out.min, part);
                         }
-                        out.min = negated_product(&out.scale, ZERO_Q6);
                     }
                 }
             }
@@ -158,15 +163,6 @@ impl Scales {
             Self::HalfMin | Self::Super => code * scale + scales.min[lane],
         }
     }
-}
-
-#[inline(always)]
-fn negated_product(values: &[f32; LANES], factor: f32) -> [f32; LANES] {
-    let mut out = [0.0; LANES];
-    for (out, value) in out.iter_mut().zip(values) {
-        *out = -factor * value;
-    }
-    out
 }
 
 /// The 16 half floats at the start of `bytes`.

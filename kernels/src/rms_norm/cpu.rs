@@ -6,11 +6,11 @@
 use crate::simd::{LANES, Simd, Vectorized};
 
 /// Some rows.
-pub(super) struct Rows<'a> {
-    pub(super) x: &'a [f32],
-    pub(super) weight: &'a [f32],
-    pub(super) eps: f32,
-    pub(super) out: &'a mut [f32],
+pub(crate) struct Rows<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) weight: &'a [f32],
+    pub(crate) eps: f32,
+    pub(crate) out: &'a mut [f32],
 }
 
 impl Vectorized for Rows<'_> {

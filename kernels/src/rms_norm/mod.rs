@@ -6,7 +6,7 @@ mod reference;
 
 use crate::Cpu;
 pub(crate) use cases::cases;
-use cpu::Rows;
+pub(crate) use cpu::Rows;
 
 /// Elements a thread takes at least: fewer are not worth waking it.
 const GRAIN: usize = 1 << 14;

@@ -89,6 +89,7 @@ pub(crate) fn sum(a: &[f32; LANES]) -> f32 {
 }
 
 /// Asks for `data` to be brought near, so that reading it soon does not wait for memory.
+#[inline(always)]
 pub(crate) fn prefetch<T>(data: &[T]) {
     #[cfg(target_arch = "x86_64")]
     for line in data.chunks((64 / size_of::<T>()).max(1)) {

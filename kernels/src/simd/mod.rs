@@ -46,6 +46,10 @@ pub(crate) trait Simd: Copy {
     fn load_f16(self, from: &[u16; LANES], part: usize) -> Self::F32;
     /// Part `part` of 16 bfloat16 numbers.
     fn load_bf16(self, from: &[u16; LANES], part: usize) -> Self::F32;
+    /// Part `part` of 16 unsigned bytes, as floats.
+    fn load_u8(self, from: &[u8; LANES], part: usize) -> Self::F32;
+    /// Part `part` of 16 signed bytes, as floats.
+    fn load_i8(self, from: &[u8; LANES], part: usize) -> Self::F32;
     /// Writes part `part` of 16 floats.
     fn store(self, value: Self::F32, to: &mut [f32; LANES], part: usize);
     /// `a · b`.
@@ -76,16 +80,6 @@ pub(crate) trait Simd: Copy {
     fn dot8(self, sum: Self::Dot8, codes: Self::Codes, x: [i8; 4]) -> Self::Dot8;
     /// The sums as floats.
     fn dot8_sum(self, sum: Self::Dot8) -> Self::F32;
-
-    /// 16 half precision floats as f32.
-    #[inline(always)]
-    fn f16s(self, from: &[u16; LANES]) -> [f32; LANES] {
-        let mut floats = [0.0; LANES];
-        for part in 0..Self::PARTS {
-            self.store(self.load_f16(from, part), &mut floats, part);
-        }
-        floats
-    }
 }
 
 /// Work written once for all instruction sets. Implementations and what they call are marked

@@ -36,6 +36,16 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn load_u8(self, from: &[u8; LANES], _part: usize) -> Self::F32 {
+        from.map(f32::from)
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[u8; LANES], _part: usize) -> Self::F32 {
+        from.map(|byte| f32::from(byte.cast_signed()))
+    }
+
+    #[inline(always)]
     fn store(self, value: Self::F32, to: &mut [f32; LANES], _part: usize) {
         *to = value;
     }
