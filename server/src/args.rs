@@ -6,7 +6,7 @@
 
 use crate::Bytes;
 use clap::{Parser, Subcommand, ValueEnum};
-use kernels::KvDtype;
+use kernels::{Isa, KvDtype};
 use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
 
 /// Cento: a local LLM server that caches every piece of a prompt on its own and joins pieces
@@ -87,7 +87,12 @@ pub struct EngineArgs {
     #[arg(long, env = "CENTO_DEVICE", value_name = "DEVICE", default_value = "auto")]
     pub device: Device,
 
-    /// Threads that compute [default: one per core].
+    /// Instruction set to compute with: scalar, avx2, avx512 or avx512vnni [default: the widest of
+    /// this machine].
+    #[arg(long, env = "CENTO_ISA", value_name = "SET")]
+    pub isa: Option<Isa>,
+
+    /// Threads that compute [default: one per physical core].
     #[arg(long, env = "CENTO_THREADS", value_name = "N")]
     pub threads: Option<NonZeroUsize>,
 

@@ -7,13 +7,12 @@ use crate::{
     args::{Device, EngineArgs, GenerateArgs, Join, ServeArgs},
 };
 use engine::{JoinPolicy, Sampling};
-use kernels::KvDtype;
+use kernels::{Isa, KvDtype};
 use std::{
     fs, io,
     io::Read as _,
     net::{SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
@@ -22,6 +21,8 @@ use std::{
 pub struct EngineConfig {
     /// A catalogue name, a path, or `hf:owner/repo/file`: what `models::catalogue::fetch` takes.
     pub model: String,
+    /// Instruction set; `None` is the widest of this machine.
+    pub isa: Option<Isa>,
     /// Threads that compute.
     pub threads: usize,
     /// Number format of cached keys and values.
@@ -53,9 +54,12 @@ impl EngineConfig {
         if args.model.trim().is_empty() {
             return Err(ConfigError::NoModel);
         }
+        if let Some(isa) = args.isa.filter(|isa| !isa.is_available()) {
+            return Err(ConfigError::Isa { given: isa, best: Isa::best() });
+        }
         let threads = match args.threads {
             Some(threads) => threads.get(),
-            None => thread::available_parallelism().map_or(1, usize::from),
+            None => models::physical_cores(),
         };
         if threads > THREADS_MAX {
             return Err(ConfigError::Threads { given: threads, max: THREADS_MAX });
@@ -65,6 +69,7 @@ impl EngineConfig {
         }
         Ok(Self {
             model: args.model,
+            isa: args.isa,
             threads,
             kv_dtype: args.kv_dtype.into(),
             kv_memory: args.kv_memory,
@@ -202,6 +207,14 @@ pub enum ConfigError {
     CudaNotBuilt {
         /// The device asked for.
         index: u32,
+    },
+    /// Instructions that this machine lacks.
+    #[error("--isa {given}: this machine has no {given}; the widest it has is {best}")]
+    Isa {
+        /// The instruction set asked for.
+        given: Isa,
+        /// The widest there is.
+        best: Isa,
     },
     /// An empty `--model`.
     #[error("--model is empty: give a name (see `cento models`), a path, or hf:OWNER/REPO/FILE")]

@@ -37,6 +37,7 @@ pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
     let defaults = LoadOptions::default();
     let options = LoadOptions {
         threads: config.threads,
+        isa: config.isa,
         kv_dtype: config.kv_dtype,
         kv_bytes: usize::try_from(config.kv_memory.0).unwrap_or(usize::MAX),
         context_max: config.context,

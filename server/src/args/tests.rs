@@ -28,6 +28,7 @@ fn bad_values_are_refused() {
         assert_eq!(error.exit_code(), 2, "{line}: {error}");
     };
     refuses("cento serve --threads 0");
+    refuses("cento serve --isa sse9");
     refuses("cento serve --device gpu");
     refuses("cento serve --device cuda:");
     refuses("cento serve --kv-memory lots");

@@ -26,6 +26,19 @@ fn defaults() {
 }
 
 #[test]
+fn an_instruction_set_is_taken_or_refused_by_name() {
+    for isa in Isa::ALL {
+        let given = serve(&format!("--isa {isa}"));
+        if isa.is_available() {
+            assert_eq!(given.unwrap().engine.isa, Some(isa));
+        } else {
+            assert!(given.unwrap_err().to_string().contains(&format!("no {isa}")));
+        }
+    }
+    assert_eq!(serve("").unwrap().engine.isa, None);
+}
+
+#[test]
 fn refusals_say_what_would_do() {
     let refuses = |line: &str, part: &str| {
         let error = serve(line).expect_err(line).to_string();
