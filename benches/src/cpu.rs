@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Tokens decoded for one figure.
     #[arg(long, default_value_t = 64)]
     decode_tokens: usize,
+    /// Leave out the first token of joined fragments.
+    #[arg(long)]
+    no_joined: bool,
 }
 
 /// The printed object.
@@ -42,7 +45,7 @@ pub(crate) struct Report {
     prefill: BTreeMap<usize, f64>,
     /// Tokens per second by depth.
     decode: BTreeMap<usize, f64>,
-    joined: Joined,
+    joined: Option<Joined>,
     load_s: f64,
     /// Resident memory at the end, its parts beside it.
     rss_mb: f64,
@@ -104,7 +107,7 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
         outputs.extend(tokens);
         Ok(speed)
     })?;
-    let joined = joined::measure(&session, args.runs)?;
+    let joined = if args.no_joined { None } else { Some(joined::measure(&session, args.runs)?) };
     let stats = session.engine.stats();
     let limits = limits::measure(threads);
     Ok(Report {

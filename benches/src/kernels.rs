@@ -52,7 +52,12 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<()> {
             limits.read_gbs,
             limits.int8_gops,
             limits.f32_gflops,
-            "case", "us", "GB/s", "GOP/s", "reads", "ops",
+            "case",
+            "us",
+            "GB/s",
+            "GOP/s",
+            "reads",
+            "ops",
         );
     }
     for case in case::cases().iter().filter(|case| case.name().contains(&args.filter)) {

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a bench's result is what it prints")]
 
 mod cpu;
+mod instructions;
 mod joined;
 mod kernels;
 mod limits;
@@ -34,6 +35,11 @@ enum Bench {
     ///
     /// Example: cargo run --release -p benches -- kernels --filter "matmul Q4_1"
     Kernels(kernels::Args),
+    /// Instructions per run of the ops that take most of the time, counted by callgrind.
+    ///
+    /// Example: cargo build --release -p kernels &&
+    /// cargo run -p benches -- instructions --check benches/record/instructions.json
+    Instructions(instructions::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -41,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Cpu(args) => print(&cpu::measure(&args)?, args.json),
         Bench::Peer(args) => print(&peer::measure(&args)?, args.json),
         Bench::Kernels(args) => kernels::measure(&args),
+        Bench::Instructions(args) => instructions::measure(&args),
     }
 }
 

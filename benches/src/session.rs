@@ -78,7 +78,11 @@ impl Session {
     }
 
     /// Tokens per second of decoding `tokens` tokens behind `depth` others, and the tokens.
-    pub(crate) fn decode(&self, depth: usize, tokens: usize) -> anyhow::Result<(f64, Vec<TokenId>)> {
+    pub(crate) fn decode(
+        &self,
+        depth: usize,
+        tokens: usize,
+    ) -> anyhow::Result<(f64, Vec<TokenId>)> {
         // The same tail each time: only the first one prefills it.
         let tail = self.filler(1 << 20, depth.max(1));
         let answer = self.generate(self.plain(tail), JoinPolicy::Recompute, tokens)?;

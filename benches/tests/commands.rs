@@ -1,0 +1,27 @@
+//! The benches run as their help says.
+
+use std::process::Command;
+
+fn lines(args: &[&str]) -> Vec<String> {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_benches"));
+    let output = bench.args(args).output().expect("the bench starts");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn help_names_every_bench() {
+    let help = lines(&["--help"]).join("\n");
+    for bench in ["cpu", "peer", "kernels", "instructions"] {
+        assert!(help.contains(bench), "{help}");
+    }
+}
+
+#[test]
+fn kernels_prints_limits_and_a_line_for_each_case() {
+    let lines =
+        lines(&["kernels", "--json", "--millis", "1", "--filter", "rms_norm", "--threads", "1"]);
+    assert!(lines.len() > 2, "{lines:?}");
+    assert!(lines[0].contains("int8_gops"), "{lines:?}");
+    assert!(lines[1..].iter().all(|line| line.contains("share_of_reads")), "{lines:?}");
+}
