@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Threads; 0 means one per physical core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Number format of cached keys and values: f16, bf16, f32 or int8.
+    #[arg(long, default_value = "f16")]
+    kv_dtype: KvDtype,
     /// Repetitions of each figure; the median is reported.
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -41,6 +44,7 @@ pub(crate) struct Report {
     model: String,
     threads: usize,
     isa: String,
+    kv_dtype: &'static str,
     /// Tokens per second by prompt length.
     prefill: BTreeMap<usize, f64>,
     /// Tokens per second by depth.
@@ -94,7 +98,7 @@ impl Shares {
 pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
     ensure!(args.runs > 0, "--runs is 0; it must be at least 1");
     let threads = if args.threads == 0 { models::physical_cores() } else { args.threads };
-    let options = LoadOptions { threads, kv_dtype: KvDtype::F16, ..LoadOptions::default() };
+    let options = LoadOptions { threads, kv_dtype: args.kv_dtype, ..LoadOptions::default() };
     let session = Session::open(&args.model, &options)?;
     let mut seed = 0;
     let prefill = figures(&args.prefill, args.runs, |length| {
@@ -115,6 +119,7 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
         model: session.info.name.clone(),
         threads,
         isa: session.info.isa.clone(),
+        kv_dtype: args.kv_dtype.name(),
         prefill,
         decode,
         joined,

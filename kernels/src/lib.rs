@@ -35,7 +35,7 @@ pub use cpu::Cpu;
 pub use embed::embed;
 pub use gated::{Gate, gated};
 pub use isa::{Isa, UnknownIsa};
-pub use kv::{HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PageId, PoolError, RowAddr};
+pub use kv::{HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PageId, PoolError, RowAddr, UnknownKvDtype};
 pub use kv_append::{KvRows, kv_append};
 pub use matmul::{Input, Matrix, PackError, matmul, matmul_each};
 pub use memory::Arena;

@@ -71,7 +71,7 @@ impl EngineConfig {
             model: args.model,
             isa: args.isa,
             threads,
-            kv_dtype: args.kv_dtype.into(),
+            kv_dtype: args.kv_dtype,
             kv_memory: args.kv_memory,
             context: args.context.map(usize::from),
             waiting_max,

@@ -3,7 +3,7 @@
 
 use super::{AttentionScratch, AttentionShape, Queries, attention, reference};
 use crate::case::{self, Expected, Rng, Tolerance, Trial, Work};
-use crate::kv::Element;
+use crate::kv::RowOfHead;
 use crate::{
     Cpu, Isa, KvDtype, KvLayout, KvPool, KvRows, PageId, RopeStyle, RopeTable, RowAddr, Run, Span,
     kv_append, uniform,
@@ -56,25 +56,27 @@ pub(crate) fn cases() -> Vec<Box<dyn case::Case>> {
     let mut all = shapes();
     let deep = Case { heads: (9, 3, 64), dtype: KvDtype::F16, ..PLAIN };
     all.push(Case { runs: &[(4000, 0, 0)], positions: 3999..4000, ..deep.clone() });
-    all.push(Case { runs: &[(640, 0, 0)], positions: 512..640, ..deep });
+    all.push(Case { runs: &[(640, 0, 0)], positions: 512..640, ..deep.clone() });
+    let coded = Case { dtype: KvDtype::Int8, ..deep };
+    all.push(Case { runs: &[(4000, 0, 0)], positions: 3999..4000, ..coded });
     all.into_iter().map(|case| Box::new(case) as Box<dyn case::Case>).collect()
 }
 
 /// Every shape worth a test of its own.
 pub(super) fn shapes() -> Vec<Case> {
-    let formats = [KvDtype::F32, KvDtype::F16, KvDtype::Bf16];
+    let formats = KvDtype::ALL;
     let mut all = Vec::new();
     for page_rows in [1, 2, 3, 4, 16, 32, 48] {
-        for (i, positions) in [118..119, 112..119, 86..119].into_iter().enumerate() {
+        for (i, positions) in [118..119, 112..119, 86..119, 90..119].into_iter().enumerate() {
             all.push(Case { runs: RAGGED, positions, page_rows, dtype: formats[i], ..PLAIN });
         }
     }
     for (i, dims) in [16, 18, 32, 64, 80, 128, 256].into_iter().enumerate() {
         let heads = (2 * (i + 1), 2, dims); // groups of 1 to 7
         let long = Case { runs: RAGGED, positions: 95..119, heads, ..PLAIN };
-        all.push(Case { dtype: formats[i % 3], ..long.clone() });
-        all.push(Case { positions: 118..119, dtype: formats[(i + 1) % 3], ..long.clone() });
-        all.push(Case { page_rows: 3, dtype: formats[(i + 2) % 3], ..long });
+        all.push(Case { dtype: formats[i % 4], ..long.clone() });
+        all.push(Case { positions: 118..119, dtype: formats[(i + 1) % 4], ..long.clone() });
+        all.push(Case { page_rows: 3, dtype: formats[(i + 2) % 4], ..long });
     }
     for window in [1, 2, 31, 32, 33, 60, 1000] {
         let windowed = Case { runs: RAGGED, positions: 86..119, window: Some(window), ..PLAIN };
@@ -82,7 +84,7 @@ pub(super) fn shapes() -> Vec<Case> {
         all.push(windowed);
     }
     for input in [Input::Outliers, Input::Equal] {
-        for (i, softcap) in [None, Some(5.0), Some(50.0)].into_iter().enumerate() {
+        for (i, softcap) in [None, Some(5.0), Some(50.0), None].into_iter().enumerate() {
             let odd = Case { runs: RAGGED, positions: 86..119, softcap, input, ..PLAIN };
             all.push(Case { dtype: formats[i], ..odd });
         }
@@ -140,8 +142,9 @@ impl case::Case for Case {
         let in_run = |run: &(u32, u32, i32), p: u32| (p + 1).saturating_sub(run.1).min(run.0);
         let looks =
             self.positions.clone().flat_map(|p| self.runs.iter().map(move |r| in_run(r, p)));
+        let layout = self.layout();
         Work {
-            bytes: rows as usize * kv_heads * dims * 2 * self.dtype.bytes(),
+            bytes: rows as usize * kv_heads * layout.row_bytes(),
             flops: 4 * dims * heads * looks.map(|rows| rows as usize).sum::<usize>(),
         }
     }
@@ -194,11 +197,17 @@ pub(super) struct Filled {
 pub(super) const LAYER: usize = 1;
 
 impl Case {
+    fn layout(&self) -> KvLayout {
+        let (_, kv_heads, head_dim) = self.heads;
+        let Self { page_rows, dtype, .. } = *self;
+        KvLayout { layers: 2, kv_heads, head_dim, page_rows, dtype }
+    }
+
     /// Fills memory for the case; all that depends on `seed` is the numbers.
     pub(super) fn fill(&self, seed: u64) -> Filled {
         let (heads, kv_heads, head_dim) = self.heads;
-        let Self { page_rows, dtype, .. } = *self;
-        let layout = KvLayout { layers: 2, kv_heads, head_dim, page_rows, dtype };
+        let page_rows = self.page_rows;
+        let layout = self.layout();
         let counts: Vec<_> = self.runs.iter().map(|r| (r.0 as usize).div_ceil(page_rows)).collect();
         let total: usize = counts.iter().sum::<usize>() + 3;
         // Pages of a run lie apart and in no order.
@@ -292,10 +301,12 @@ impl Filled {
     fn magnitude(&self) -> f32 {
         let squares = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>();
         let (mut k_max, mut v_max) = (0.0_f32, 0.0_f32);
+        let page_rows = self.kv.layout().page_rows;
         for run in self.runs() {
             for r in 0..run.rows as usize {
                 for head in 0..self.shape.kv_heads {
-                    let (k, v) = self.stored(&run, r, head);
+                    let (page, row) = (run.pages[r / page_rows], r % page_rows);
+                    let [k, v] = self.kv.row(RowOfHead { page, layer: LAYER, head, row });
                     k_max = k_max.max(squares(&k));
                     v_max = v.iter().fold(v_max, |max, v| max.max(v.abs()));
                 }
@@ -305,23 +316,6 @@ impl Filled {
         let q_max = queries.map(squares).fold(0.0, f32::max);
         let score = (q_max * k_max).sqrt() * self.shape.scale;
         v_max * (1.0 + score + 0.1 * self.shape.softcap.unwrap_or(0.0))
-    }
-
-    /// K and V of one row of a run.
-    fn stored(&self, run: &Run<'_>, r: usize, head: usize) -> (Vec<f32>, Vec<f32>) {
-        match self.kv.layout().dtype {
-            KvDtype::F32 => self.stored_as::<f32>(run, r, head),
-            KvDtype::F16 => self.stored_as::<half::f16>(run, r, head),
-            KvDtype::Bf16 => self.stored_as::<half::bf16>(run, r, head),
-        }
-    }
-
-    fn stored_as<E: Element>(&self, run: &Run<'_>, r: usize, head: usize) -> (Vec<f32>, Vec<f32>) {
-        let KvLayout { page_rows, head_dim, .. } = *self.kv.layout();
-        let (page, row) = (run.pages[r / page_rows], r % page_rows);
-        let k = self.kv.k::<E>(page, LAYER, head)[row..].iter().step_by(page_rows);
-        let v = &self.kv.v::<E>(page, LAYER, head)[row * head_dim..][..head_dim];
-        (k.map(|x| x.widen()).collect(), v.iter().map(|x| x.widen()).collect())
     }
 }
 

@@ -1,13 +1,14 @@
 //! Runs a plan: each task attends one tile of queries, over one split or over all it sees.
 
-use super::page::{Lane16, Page, Panels, State, Widen};
+use super::page::{Lane16, Page, Panels, State, Vectors, Widen};
 use super::plan::{Part, Plan, Tile, seen, seen_by_any, split_rows, splits_of};
 use super::{AttentionScratch, AttentionShape, Queries};
 use crate::cpu::Disjoint;
-use crate::kv::Element;
+use crate::kv::{Element, GROUP_DIMS, Panel, Side, spread};
 use crate::merge::merge_into;
 use crate::simd::lanes::{LANES, on_lanes, sum};
 use crate::{Cpu, KvDtype, KvPool, PageId, Run};
+use half::bf16;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -66,6 +67,7 @@ pub(super) fn attention(
                 KvDtype::F32 => worker.attend::<f32>(&job, task.part),
                 KvDtype::F16 => worker.attend::<half::f16>(&job, task.part),
                 KvDtype::Bf16 => worker.attend::<half::bf16>(&job, task.part),
+                KvDtype::Int8 => worker.attend::<i8>(&job, task.part),
             }
         }
     });
@@ -232,8 +234,9 @@ impl Worker {
         self.whole[..queries * dv * LANES].fill(0.0);
     }
 
-    /// Rotates the tile's queries for a run with this shift, unless they are.
-    fn rotate(&mut self, job: &Job<'_>, shift: i32) {
+    /// Rotates the tile's queries for a run with this shift, and spreads them where keys are, unless
+    /// they are.
+    fn rotate<E: Element>(&mut self, job: &Job<'_>, shift: i32) {
         if self.rotated == Some(shift) {
             return;
         }
@@ -246,6 +249,9 @@ impl Worker {
             let from = row * heads * head_dim + job.tile.kv_head * width;
             to.copy_from_slice(&queries.q[from..from + width]);
             queries.rope.rotate(i64::from(position) - i64::from(shift), to);
+            if E::SCALED {
+                to.chunks_exact_mut(head_dim).for_each(spread);
+            }
             for x in to {
                 *x *= scale;
             }
@@ -261,7 +267,7 @@ impl Worker {
         self.max[..queries].fill(f32::NEG_INFINITY);
         self.sums[..queries].fill([0.0; LANES]);
         self.weighted[..queries * dv].fill([0.0; LANES]);
-        self.rotate(job, run.shift);
+        self.rotate::<E>(job, run.shift);
         let union = seen_by_any(run, job.positions(), window);
         let union = union.start.max(rows.start)..union.end.min(rows.end);
         let pages = union.start / page_rows..union.end.div_ceil(page_rows);
@@ -288,34 +294,35 @@ impl Worker {
     ) {
         let (kv, layer, head) = (job.problem.kv, job.problem.queries.layer, job.tile.kv_head);
         let (rows, dims) = (kv.layout().page_rows, kv.layout().head_dim);
-        let (k, v) = (kv.k::<E>(page, layer, head), kv.v::<E>(page, layer, head));
+        let panels = |page| [Side::K, Side::V].map(|side| kv.panel::<E>(page, layer, side, head));
+        let [k, v] = panels(page);
         let (nv, dv) = (rows.div_ceil(LANES), dims.div_ceil(LANES));
         let whole_vectors = rows.is_multiple_of(LANES) && dims.is_multiple_of(LANES);
         if whole_vectors && job.tile.queries <= QUERIES_DIRECT {
             // Pages lie apart, so the machine does not see the next one coming.
-            let next = next.map_or([[].as_slice(); 2], |next| {
-                let (k, v) = (kv.k::<E>(next, layer, head), kv.v::<E>(next, layer, head));
-                [k.as_chunks().0, v.as_chunks().0]
-            });
-            let (k, v) = (k.as_chunks().0, v.as_chunks().0);
-            self.attend_panels(job, Panels { k, v, next, nv, dv });
+            let next = next.map_or([Vectors::EMPTY; 2], |next| panels(next).map(vectors));
+            self.attend_panels(job, Panels { k: vectors(k), v: vectors(v), next, nv, dv });
             return;
         }
         // Worth a copy in f32: many queries read it, or vectors do not lie side by side.
         let (mut k_wide, mut v_wide) = (std::mem::take(&mut self.k), std::mem::take(&mut self.v));
-        let v = &v[read.start * dims..read.end * dims];
-        let v_to = &mut v_wide[read.start * dv..read.end * dv];
+        let groups = kv.layout().groups();
+        let v = Panel {
+            numbers: &v.numbers[read.start * dims..read.end * dims],
+            scales: &v.scales[read.start * groups..read.end * groups],
+        };
+        let (k_to, v_to) = (&mut k_wide[..dims * nv], &mut v_wide[read.start * dv..read.end * dv]);
         if whole_vectors {
-            on_lanes(job.cpu, Widen { from: k.as_chunks().0, to: &mut k_wide });
-            on_lanes(job.cpu, Widen { from: v.as_chunks().0, to: v_to });
+            let (k, v) = (vectors(k), vectors(v));
+            on_lanes(job.cpu, Widen { from: k, side: Side::K, line: nv, to: k_to });
+            on_lanes(job.cpu, Widen { from: v, side: Side::V, line: dv, to: v_to });
         } else {
-            widen_rows(k, rows, &mut k_wide[..dims * nv]);
-            widen_rows(v, dims, v_to);
+            widen_lines(k, rows, k_to, |d, row| d / GROUP_DIMS * rows + row);
+            widen_lines(v, dims, v_to, |row, d| row * groups + d / GROUP_DIMS);
         }
-        self.attend_panels(
-            job,
-            Panels { k: &k_wide[..dims * nv], v: &v_wide[..rows * dv], next: [&[]; 2], nv, dv },
-        );
+        let whole = |numbers| Vectors { numbers, scales: &[] };
+        let (k, v) = (whole(&k_wide[..dims * nv]), whole(&v_wide[..rows * dv]));
+        self.attend_panels(job, Panels { k, v, next: [Vectors::EMPTY; 2], nv, dv });
         (self.k, self.v) = (k_wide, v_wide);
     }
 
@@ -370,11 +377,25 @@ impl Worker {
     }
 }
 
-/// Rows of `length` elements to rows of whole vectors.
-fn widen_rows<E: Element>(from: &[E], length: usize, to: &mut [Lane16]) {
+/// A panel of whole vectors as such.
+fn vectors<E: Element>(panel: Panel<'_, E>) -> Vectors<'_, E> {
+    Vectors { numbers: panel.numbers.as_chunks().0, scales: panel.scales }
+}
+
+/// Lines of `length` numbers to lines of whole vectors. `scale_at` tells where the scale of a
+/// number in a line stands.
+fn widen_lines<E: Element>(
+    from: Panel<'_, E>,
+    length: usize,
+    to: &mut [Lane16],
+    scale_at: impl Fn(usize, usize) -> usize,
+) {
     let to = to.chunks_exact_mut(length.div_ceil(LANES));
-    for (from, to) in from.chunks_exact(length).zip(to) {
-        to.as_flattened_mut().iter_mut().zip(from).for_each(|(to, x)| *to = x.widen());
+    for (line, (numbers, to)) in from.numbers.chunks_exact(length).zip(to).enumerate() {
+        for (i, (to, x)) in to.as_flattened_mut().iter_mut().zip(numbers).enumerate() {
+            let scale = if E::SCALED { from.scales[scale_at(line, i)] } else { bf16::ZERO };
+            *to = x.widen(scale);
+        }
     }
 }
 

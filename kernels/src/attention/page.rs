@@ -6,22 +6,34 @@
 
 #![expect(clippy::inline_always, reason = "inlined code gets the caller's instruction set")]
 
-use crate::kv::Element;
+use crate::kv::{Element, GROUP_DIMS, Side, scale_of};
 use crate::simd::lanes::{LANES, Lanes, OnLanes, prefetch};
+use half::bf16;
 use std::ops::Range;
 
 /// Sixteen floats.
 pub(super) type Lane16 = [f32; LANES];
 
+/// K `[dims, nv]` (vectors of rows) or V `[rows, dv]` (vectors of dims) of one head of a page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Vectors<'a, E> {
+    pub(super) numbers: &'a [[E; LANES]],
+    /// Where numbers are codes: of K `[groups, nv]` vectors of rows, of V `[rows, groups]`.
+    pub(super) scales: &'a [bf16],
+}
+
+impl<E> Vectors<'_, E> {
+    /// None.
+    pub(super) const EMPTY: Self = Self { numbers: &[], scales: &[] };
+}
+
 /// K and V of one head of a page.
 #[derive(Clone, Copy)]
 pub(super) struct Panels<'a, E> {
-    /// `[dims, nv]` vectors of rows.
-    pub(super) k: &'a [[E; LANES]],
-    /// `[rows, dv]` vectors of dims.
-    pub(super) v: &'a [[E; LANES]],
+    pub(super) k: Vectors<'a, E>,
+    pub(super) v: Vectors<'a, E>,
     /// K and V that are read next, to be fetched from memory meanwhile; or nothing.
-    pub(super) next: [&'a [[E; LANES]]; 2],
+    pub(super) next: [Vectors<'a, E>; 2],
     pub(super) nv: usize,
     pub(super) dv: usize,
 }
@@ -93,15 +105,42 @@ impl<E: Element> OnLanes for Page<'_, E> {
 
 /// Stored numbers to be copied as f32.
 pub(super) struct Widen<'a, E> {
-    pub(super) from: &'a [[E; LANES]],
+    pub(super) from: Vectors<'a, E>,
+    pub(super) side: Side,
+    /// Vectors of a dim of K, or of a row of V.
+    pub(super) line: usize,
     pub(super) to: &'a mut [Lane16],
 }
 
 impl<E: Element> OnLanes for Widen<'_, E> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        self.from.iter().zip(self.to).for_each(|(from, to)| l.store(E::load(l, from), to));
+        let Self { from: Vectors { numbers, scales }, side, line, to } = self;
+        let mut scale = l.splat(0.0);
+        for (i, (from, to)) in numbers.iter().zip(to).enumerate() {
+            if E::SCALED {
+                let (line, vector) = (i / line, i % line);
+                scale = match side {
+                    Side::K => k_scale(l, scales, line, vector, self.line),
+                    Side::V => v_scale(l, scales, line, vector, self.line),
+                };
+            }
+            l.store(E::load(l, from, scale), to);
+        }
     }
+}
+
+/// The scales of dim `d` of K in vector `v` of `nv`.
+#[inline(always)]
+fn k_scale<L: Lanes>(l: L, scales: &[bf16], d: usize, v: usize, nv: usize) -> L::V {
+    l.load_bf16(&scales.as_chunks().0[d / GROUP_DIMS * nv + v])
+}
+
+/// The scale of vector `v` of `dv` in row `row` of V.
+#[inline(always)]
+fn v_scale<L: Lanes>(l: L, scales: &[bf16], row: usize, v: usize, dv: usize) -> L::V {
+    const GROUP: usize = GROUP_DIMS / LANES;
+    l.splat(scale_of(scales[row * dv.div_ceil(GROUP) + v / GROUP]))
 }
 
 /// Fills `scores` (`[queries, nv]`) with `q · k` for queries `q` (`[queries, dims]`).
@@ -163,14 +202,24 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
     }
     let (nv, [next, _]) = (panels.nv, panels.next);
     let mut sums = [[[l.splat(0.0); N]; T]; 2];
-    for (d, k) in (0..dims).step_by(2).zip(panels.k.chunks(2 * nv)) {
+    let mut scales = [l.splat(0.0); N];
+    for (d, k) in (0..dims).step_by(2).zip(panels.k.numbers.chunks(2 * nv)) {
+        if E::SCALED && d.is_multiple_of(GROUP_DIMS) {
+            let group = (d / GROUP_DIMS * nv + first) * LANES;
+            if let Some(next) = next.scales.get(group..group + N * LANES) {
+                prefetch(next);
+            }
+            for (n, scale) in scales.iter_mut().enumerate() {
+                *scale = k_scale(l, panels.k.scales, d, first + n, nv);
+            }
+        }
         for (odd, k) in k.chunks_exact(nv).enumerate() {
-            if let Some(next) = next.get((d + odd) * nv + first) {
+            if let Some(next) = next.numbers.get((d + odd) * nv + first) {
                 prefetch(next);
             }
             let k = &k[first..first + N];
             for n in 0..N {
-                let k = E::load(l, &k[n]);
+                let k = E::load(l, &k[n], scales[n]);
                 for t in 0..T {
                     let q = l.splat(rows[t][d + odd]);
                     sums[odd][t][n] = l.mul_add(q, k, sums[odd][t][n]);
@@ -314,14 +363,22 @@ fn weigh_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
         }
     }
     let [_, next] = panels.next;
-    for (r, v) in (0..rows).zip(panels.v[by.seen.start * dv..].chunks_exact(dv)) {
-        if let Some(next) = next.get((by.seen.start + r) * dv + first..).and_then(|v| v.get(..N)) {
+    let mut scale = l.splat(0.0);
+    for (r, v) in (0..rows).zip(panels.v.numbers[by.seen.start * dv..].chunks_exact(dv)) {
+        let row = by.seen.start + r;
+        if let Some(next) = next.numbers.get(row * dv + first..).and_then(|v| v.get(..N)) {
             prefetch(next.as_flattened());
+        }
+        if let Some(scale) = next.scales.get(row * dv.div_ceil(GROUP_DIMS / LANES)) {
+            prefetch(std::slice::from_ref(scale));
         }
         let v = &v[first..first + N];
         let mut wide = [l.splat(0.0); N];
         for n in 0..N {
-            wide[n] = E::load(l, &v[n]);
+            if E::SCALED {
+                scale = v_scale(l, panels.v.scales, row, first + n, dv);
+            }
+            wide[n] = E::load(l, &v[n], scale);
         }
         for t in 0..T {
             let weight = l.splat(weights[t][r]);

@@ -1,7 +1,7 @@
 //! Attention as its formula says, in f64.
 
 use super::{AttentionShape, Queries};
-use crate::kv::Element;
+use crate::kv::{RowOfHead, spread};
 use crate::{KvDtype, KvPool, Run};
 
 /// See [`super::attention`].
@@ -36,6 +36,9 @@ fn seen(
     for run in runs {
         let mut q = query.to_vec();
         qs.rope.rotate(i64::from(position) - i64::from(run.shift), &mut q);
+        if kv.layout().dtype == KvDtype::Int8 {
+            spread(&mut q);
+        }
         for r in 0..run.rows {
             let key = run.start + r;
             if key > position || shape.window.is_some_and(|w| position - key >= w) {
@@ -53,24 +56,14 @@ fn seen(
 }
 
 /// K and V of row `r` of a run.
-fn row(kv: &KvPool, run: &Run<'_>, r: usize, at: (usize, usize)) -> (Vec<f64>, Vec<f64>) {
-    match kv.layout().dtype {
-        KvDtype::F32 => row_of::<f32>(kv, run, r, at),
-        KvDtype::F16 => row_of::<half::f16>(kv, run, r, at),
-        KvDtype::Bf16 => row_of::<half::bf16>(kv, run, r, at),
-    }
-}
-
-fn row_of<E: Element>(
+fn row(
     kv: &KvPool,
     run: &Run<'_>,
     r: usize,
     (layer, head): (usize, usize),
 ) -> (Vec<f64>, Vec<f64>) {
-    let (rows, dims) = (kv.layout().page_rows, kv.layout().head_dim);
-    let (page, row) = (run.pages[r / rows], r % rows);
-    let (k, v) = (kv.k::<E>(page, layer, head), kv.v::<E>(page, layer, head));
-    let k = (0..dims).map(|d| f64::from(k[d * rows + row].widen())).collect();
-    let v = (0..dims).map(|d| f64::from(v[row * dims + d].widen())).collect();
+    let rows = kv.layout().page_rows;
+    let at = RowOfHead { page: run.pages[r / rows], layer, head, row: r % rows };
+    let [k, v] = kv.row(at).map(|row| row.into_iter().map(f64::from).collect());
     (k, v)
 }

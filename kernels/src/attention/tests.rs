@@ -86,7 +86,7 @@ fn a_run_placed_elsewhere_is_as_if_encoded_there() {
 fn a_dropped_run_leaves_no_trace() {
     let with: &[(u32, u32, i32)] = &[(7, 0, 0), (45, 7, 3), (40, 52, 2)];
     let without: &[(u32, u32, i32)] = &[(7, 0, 0), (40, 52, 2)];
-    for dtype in [KvDtype::F32, KvDtype::F16, KvDtype::Bf16] {
+    for dtype in KvDtype::ALL {
         let case = Case { runs: with, positions: 80..92, dtype, ..shapes().remove(0) };
         let filled = case.fill(SEED);
         let mut runs = filled.runs();

@@ -2,9 +2,10 @@
 //!
 //! Owns bounds and number formats; who owns a page is none of its business.
 
-use super::{Element, HEAD_DIM_MAX, KvLayout};
+use super::{Element, GROUP_DIMS, HEAD_DIM_MAX, KvLayout};
 use crate::memory;
 use crate::{KvDtype, PageId};
+use half::bf16;
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -16,9 +17,24 @@ use std::ptr::NonNull;
 pub struct KvPool {
     layout: KvLayout,
     pages: usize,
-    /// Where page 0 begins, in `_map`.
+    /// Where page 0 begins, in `map`.
     start: NonNull<u8>,
-    _map: memmap2::MmapMut,
+    map: memmap2::MmapMut,
+}
+
+/// K or V.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Side {
+    K,
+    V,
+}
+
+/// K `[head_dim, page_rows]` or V `[page_rows, head_dim]` of one head of one page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panel<'a, E> {
+    pub(crate) numbers: &'a [E],
+    /// Of K `[groups, page_rows]`, of V `[page_rows, groups]`. None where numbers are no codes.
+    pub(crate) scales: &'a [bf16],
 }
 
 /// Why there is no pool.
@@ -43,7 +59,7 @@ impl KvPool {
         // A mapping is never empty.
         let mut map = memory::zeroed(bytes.max(1)).map_err(|_| PoolError::Memory(bytes))?;
         let start = NonNull::new(map.as_mut_ptr()).ok_or(PoolError::Memory(bytes))?;
-        Ok(Self { layout, pages, start, _map: map })
+        Ok(Self { layout, pages, start, map })
     }
 
     /// The shape of a page.
@@ -61,11 +77,12 @@ impl KvPool {
     /// # Panics
     /// When a page is not in the pool or `rows` exceeds a page.
     pub fn copy_rows(&mut self, from: PageId, to: PageId, rows: usize) {
-        match self.layout.dtype {
-            KvDtype::F32 => self.copy_elements::<f32>(from, to, rows),
-            KvDtype::F16 => self.copy_elements::<half::f16>(from, to, rows),
-            KvDtype::Bf16 => self.copy_elements::<half::bf16>(from, to, rows),
-        }
+        assert!(rows <= self.layout.page_rows, "{rows} of {} rows", self.layout.page_rows);
+        let (from, to) = (self.page_range(from).start, self.page_range(to).start);
+        let bytes = &mut self.map[..];
+        self.layout.parts_of_rows(rows, |part| {
+            bytes.copy_within(from + part.start..from + part.end, to + part.start);
+        });
     }
 
     /// Hands out the bytes of the first `rows` rows of `pages` in one canonical order.
@@ -77,62 +94,69 @@ impl KvPool {
     /// # Panics
     /// When a page is not in the pool or `pages` hold fewer rows.
     pub fn visit_rows(&self, pages: &[PageId], rows: usize, mut visit: impl FnMut(&[u8])) {
-        let KvLayout { page_rows, head_dim, .. } = self.layout;
+        let page_rows = self.layout.page_rows;
         assert!(rows <= pages.len() * page_rows, "{rows} rows in {} pages", pages.len());
-        let size = self.layout.dtype.bytes();
         for (i, &page) in pages.iter().enumerate() {
             let present = rows.saturating_sub(i * page_rows).min(page_rows);
-            if present == 0 {
-                break;
-            }
-            let bytes = self.page_bytes(page);
+            let bytes = &self.map[self.page_range(page)];
             if present == page_rows {
                 visit(bytes);
-                continue;
-            }
-            for (p, panel) in bytes.chunks_exact(self.layout.panel() * size).enumerate() {
-                let is_k = (p / self.layout.kv_heads).is_multiple_of(2);
-                if is_k {
-                    let dims = panel.chunks_exact(page_rows * size);
-                    dims.for_each(|dim| visit(&dim[..present * size]));
-                } else {
-                    visit(&panel[..present * head_dim * size]);
-                }
+            } else if present > 0 {
+                self.layout.parts_of_rows(present, |part| visit(&bytes[part]));
             }
         }
     }
 
-    /// K `[head_dim, page_rows]` of a head.
-    pub(crate) fn k<E: Element>(&self, page: PageId, layer: usize, head: usize) -> &[E] {
-        &self.elements(page)[self.layout.panel_range(layer, 0, head)]
+    /// K or V of a head.
+    pub(crate) fn panel<E: Element>(
+        &self,
+        page: PageId,
+        layer: usize,
+        side: Side,
+        head: usize,
+    ) -> Panel<'_, E> {
+        let place = self.place::<E>(page, layer, side, head);
+        // SAFETY: `place` found both in the mapping, which is borrowed as long as `self`; any bits
+        // are a number or a scale.
+        unsafe {
+            Panel {
+                numbers: std::slice::from_raw_parts(place.numbers, place.count),
+                scales: std::slice::from_raw_parts(place.scales, place.scale_count),
+            }
+        }
     }
 
-    /// V `[page_rows, head_dim]` of a head.
-    pub(crate) fn v<E: Element>(&self, page: PageId, layer: usize, head: usize) -> &[E] {
-        &self.elements(page)[self.layout.panel_range(layer, 1, head)]
+    /// K and V of one row of a head, as they are stored.
+    pub(crate) fn row(&self, at: RowOfHead) -> [Vec<f32>; 2] {
+        match self.layout.dtype {
+            KvDtype::F32 => self.row_of::<f32>(at),
+            KvDtype::F16 => self.row_of::<half::f16>(at),
+            KvDtype::Bf16 => self.row_of::<bf16>(at),
+            KvDtype::Int8 => self.row_of::<i8>(at),
+        }
+    }
+
+    fn row_of<E: Element>(&self, at: RowOfHead) -> [Vec<f32>; 2] {
+        let KvLayout { page_rows, head_dim, .. } = self.layout;
+        let groups = self.layout.groups();
+        let RowOfHead { page, layer, head, row } = at;
+        let k = self.panel::<E>(page, layer, Side::K, head);
+        let v = self.panel::<E>(page, layer, Side::V, head);
+        let scale = |scales: &[bf16], at| scales.get(at).copied().unwrap_or_default();
+        let k_number = |d: usize| {
+            let scale = scale(k.scales, d / GROUP_DIMS * page_rows + row);
+            k.numbers[d * page_rows + row].widen(scale)
+        };
+        let v_number = |d: usize| {
+            let scale = scale(v.scales, row * groups + d / GROUP_DIMS);
+            v.numbers[row * head_dim + d].widen(scale)
+        };
+        [(0..head_dim).map(k_number).collect(), (0..head_dim).map(v_number).collect()]
     }
 
     /// What writes rows, from several threads at once.
     pub(crate) fn writer(&mut self) -> Writer<'_> {
         Writer(self)
-    }
-
-    fn copy_elements<E: Element>(&mut self, from: PageId, to: PageId, rows: usize) {
-        let KvLayout { page_rows, head_dim, kv_heads, .. } = self.layout;
-        assert!(rows <= page_rows, "{rows} of {page_rows} rows");
-        if from == to {
-            return;
-        }
-        let panel = self.layout.panel();
-        let (source, target) = self.two_pages_mut::<E>(from, to);
-        let pairs = source.chunks_exact(panel).zip(target.chunks_exact_mut(panel));
-        for (p, (source, target)) in pairs.enumerate() {
-            let is_k = (p / kv_heads).is_multiple_of(2);
-            let (step, kept) = if is_k { (page_rows, rows) } else { (panel, rows * head_dim) };
-            for (s, t) in source.chunks_exact(step).zip(target.chunks_exact_mut(step)) {
-                t[..kept].copy_from_slice(&s[..kept]);
-            }
-        }
     }
 
     /// Where a page lies, in bytes from page 0.
@@ -143,46 +167,28 @@ impl KvPool {
         index * bytes..(index + 1) * bytes
     }
 
-    fn page_bytes(&self, page: PageId) -> &[u8] {
-        let range = self.page_range(page);
-        // SAFETY: the range lies in the mapping (`new` counted pages * page_bytes), which was zeroed
-        // and is borrowed as long as `self`.
-        unsafe { std::slice::from_raw_parts(self.page_zero().add(range.start), range.len()) }
-    }
-
-    fn elements<E: Element>(&self, page: PageId) -> &[E] {
+    /// Where a panel lies: aligned for its elements, since the mapping is to a system page and pages
+    /// and panels are whole numbers of elements and scales.
+    fn place<E: Element>(&self, page: PageId, layer: usize, side: Side, head: usize) -> Place<E> {
         assert!(E::DTYPE == self.layout.dtype, "pages of {:?}", self.layout.dtype);
-        let start = self.page_range(page).start;
-        // SAFETY: as in `page_bytes`; page 0 is aligned to a system page and a page is a whole number of
-        // elements, so every page is aligned for E; every bit pattern is an E.
-        unsafe {
-            std::slice::from_raw_parts(self.page_zero().add(start).cast::<E>(), self.layout.page())
+        let start = self.page_range(page).start + self.layout.panel_start(layer, side, head);
+        let start = self.start.as_ptr().wrapping_add(start);
+        let KvLayout { page_rows, head_dim, .. } = self.layout;
+        Place {
+            numbers: start.cast(),
+            count: head_dim * page_rows,
+            scales: start.wrapping_add(self.layout.scales_start()).cast(),
+            scale_count: self.layout.groups() * page_rows,
         }
     }
+}
 
-    fn elements_mut<E: Element>(&mut self, page: PageId) -> &mut [E] {
-        assert!(E::DTYPE == self.layout.dtype, "pages of {:?}", self.layout.dtype);
-        let start = self.page_range(page).start;
-        let first = self.page_zero().wrapping_add(start).cast::<E>();
-        // SAFETY: as in `elements`, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(first, self.layout.page()) }
-    }
-
-    /// Two different pages, the second to write.
-    fn two_pages_mut<E: Element>(&mut self, a: PageId, b: PageId) -> (&[E], &mut [E]) {
-        assert!(a != b, "two pages");
-        let start = self.page_range(a).start;
-        let length = self.layout.page();
-        let first = self.page_zero().wrapping_add(start).cast::<E>();
-        let second = self.elements_mut::<E>(b);
-        // SAFETY: as in `elements`; page `a` is not page `b`, so the slices do not overlap, and
-        // both borrow `self` mutably.
-        (unsafe { std::slice::from_raw_parts(first, length) }, second)
-    }
-
-    fn page_zero(&self) -> *mut u8 {
-        self.start.as_ptr()
-    }
+/// Where a panel lies: inside the mapping of its pool.
+struct Place<E> {
+    numbers: *mut E,
+    count: usize,
+    scales: *mut bf16,
+    scale_count: usize,
 }
 
 /// A pool that is being written.
@@ -194,23 +200,46 @@ impl Writer<'_> {
     /// # Safety
     /// No other thread writes to this page at the same time.
     pub(crate) unsafe fn write<E: Element>(&self, at: RowOfHead, k: &[f32], v: &[f32]) {
-        let KvPool { layout, .. } = &*self.0;
-        let KvLayout { page_rows, head_dim, .. } = *layout;
+        let KvLayout { page_rows, head_dim, .. } = self.0.layout;
         assert!(at.row < page_rows && k.len() == head_dim && v.len() == head_dim, "one row");
-        assert!(E::DTYPE == layout.dtype, "pages of {:?}", layout.dtype);
-        let k_panel = layout.panel_range(at.layer, 0, at.head);
-        let v_panel = layout.panel_range(at.layer, 1, at.head);
-        let start = self.0.page_range(at.page).start;
-        let elements = self.0.page_zero().wrapping_add(start).cast::<E>();
-        // SAFETY: as in `elements`, this is a page of the pool; the pool is borrowed mutably, and
-        // by promise no other thread has a part of this page.
-        let elements = unsafe { std::slice::from_raw_parts_mut(elements, layout.page()) };
-        let mut narrow = [E::ZERO; HEAD_DIM_MAX];
-        let narrow = &mut narrow[..head_dim];
-        E::narrow(k, narrow);
-        let column = elements[k_panel].iter_mut().skip(at.row).step_by(page_rows);
-        column.zip(narrow).for_each(|(to, x)| *to = *x);
-        E::narrow(v, &mut elements[v_panel][at.row * head_dim..][..head_dim]);
+        let mut numbers = [E::ZERO; HEAD_DIM_MAX];
+        let mut scales = [bf16::ZERO; HEAD_DIM_MAX / GROUP_DIMS];
+        let (numbers, scales) = (&mut numbers[..head_dim], &mut scales[..self.0.layout.groups()]);
+        // SAFETY: by promise no other thread has a part of this page.
+        let [k_panel, v_panel] = unsafe {
+            [Side::K, Side::V].map(|side| self.panel_mut::<E>(at.page, at.layer, side, at.head))
+        };
+        E::narrow(k, numbers, scales);
+        let column = k_panel.0.iter_mut().skip(at.row).step_by(page_rows);
+        column.zip(&*numbers).for_each(|(to, x)| *to = *x);
+        let column = k_panel.1.iter_mut().skip(at.row).step_by(page_rows);
+        column.zip(&*scales).for_each(|(to, x)| *to = *x);
+        let groups = scales.len();
+        let v_scales = &mut v_panel.1[at.row * groups..][..groups];
+        E::narrow(v, &mut v_panel.0[at.row * head_dim..][..head_dim], v_scales);
+    }
+
+    /// Numbers and scales of a panel.
+    ///
+    /// # Safety
+    /// Nobody else has a part of it.
+    #[expect(clippy::mut_from_ref, reason = "threads write different pages; see the promise")]
+    unsafe fn panel_mut<E: Element>(
+        &self,
+        page: PageId,
+        layer: usize,
+        side: Side,
+        head: usize,
+    ) -> (&mut [E], &mut [bf16]) {
+        let place = self.0.place::<E>(page, layer, side, head);
+        // SAFETY: `place` found both in the mapping, apart from one another; the pool is borrowed
+        // mutably, and by promise nobody else has a part of the panel.
+        unsafe {
+            (
+                std::slice::from_raw_parts_mut(place.numbers, place.count),
+                std::slice::from_raw_parts_mut(place.scales, place.scale_count),
+            )
+        }
     }
 }
 

@@ -36,16 +36,18 @@ fn rows_are_where_the_layout_draws_them() {
     for (layer, head, row, dim) in [(0, 0, 0, 0), (1, 2, 2, 3), (0, 1, 2, 1), (1, 0, 1, 2)] {
         let number =
             |side: usize| (row * 100 + layer * 50 + side * 12 + head * 4 + dim) as f32 / 8.0;
-        let k = kv.k::<f32>(PageId(1), layer, head);
-        let v = kv.v::<f32>(PageId(1), layer, head);
+        let [k, v] = [Side::K, Side::V].map(|s| kv.panel::<f32>(PageId(1), layer, s, head).numbers);
         assert_eq!((k[dim * 3 + row], v[row * 4 + dim]), (number(0), number(1)));
+        let [k, v] = kv.row(RowOfHead { page: PageId(1), layer, head, row });
+        assert_eq!((k[dim], v[dim]), (number(0), number(1)));
     }
-    assert!(kv.k::<f32>(PageId(0), 1, 2).iter().all(|&x| x == 0.0), "untouched memory is zero");
+    let untouched = kv.panel::<f32>(PageId(0), 1, Side::K, 2);
+    assert!(untouched.numbers.iter().all(|&x| x == 0.0), "untouched memory is zero");
 }
 
 #[test]
 fn the_bytes_of_rows_do_not_depend_on_what_lies_behind_or_where_pages_are() {
-    for dtype in [KvDtype::F32, KvDtype::F16, KvDtype::Bf16] {
+    for dtype in KvDtype::ALL {
         for page_rows in 1..=4 {
             for rows in 0..=8_usize {
                 let (a, b) = ([2, 0, 3, 1, 5, 4, 7, 6], [0, 1, 2, 3, 4, 5, 6, 7]);
@@ -69,7 +71,7 @@ fn the_bytes_of_rows_do_not_depend_on_what_lies_behind_or_where_pages_are() {
 
 #[test]
 fn a_copy_is_the_rows_and_nothing_else() {
-    for dtype in [KvDtype::F32, KvDtype::F16, KvDtype::Bf16] {
+    for dtype in KvDtype::ALL {
         for page_rows in 1..=4 {
             for rows in 0..=page_rows {
                 for (from, to) in [(PageId(0), PageId(2)), (PageId(2), PageId(1))] {
@@ -105,8 +107,9 @@ fn wild_sizes_are_errors_and_memory_is_not_touched() {
     assert_eq!(KvPool::new(shape, usize::MAX / 4).unwrap_err(), PoolError::TooLarge);
     assert!(KvPool::new(shape, 0).is_ok());
     let large = KvPool::new(shape, 4096).unwrap(); // 3 GB, of which only what is read exists
-    assert!(large.k::<half::f16>(PageId(4095), 29, 2).iter().all(|x| x.to_bits() == 0));
-    assert!(large.k::<half::f16>(PageId(1), 0, 0).as_ptr().addr().is_multiple_of(64));
+    let k = |page, layer, head| large.panel::<half::f16>(page, layer, Side::K, head).numbers;
+    assert!(k(PageId(4095), 29, 2).iter().all(|x| x.to_bits() == 0));
+    assert!(k(PageId(1), 0, 0).as_ptr().addr().is_multiple_of(64));
 }
 
 #[test]
@@ -114,16 +117,43 @@ fn numbers_saturate_and_round_to_even() {
     use half::{bf16, f16};
     let from = [1e6, -f32::INFINITY, 65519.0, 2049.0, 2051.0, f32::NAN, 6e-8, -0.0];
     let mut to = [f16::ZERO; 8];
-    f16::narrow(&from, &mut to);
+    f16::narrow(&from, &mut to, &mut []);
     let want = [65504.0, -65504.0, 65504.0, 2048.0, 2052.0, f32::NAN, 5.960_464_5e-8, -0.0];
     let bits = |x: &[f16]| x.iter().map(|x| (x.to_f32().to_bits(), x.is_nan())).collect::<Vec<_>>();
     let (got, want) = (bits(&to), bits(&want.map(f16::from_f32)));
     assert!(got.iter().zip(&want).all(|(g, w)| g == w || (g.1 && w.1)), "{to:?}");
     let mut to = [bf16::ZERO; 3];
-    bf16::narrow(&[f32::INFINITY, -f32::MAX, f32::NAN], &mut to);
+    bf16::narrow(&[f32::INFINITY, -f32::MAX, f32::NAN], &mut to, &mut []);
     assert!(to[0] == bf16::MAX && to[1] == bf16::MIN && to[2].is_nan(), "{to:?}");
     let long: Vec<f32> = (0..200).map(|i| i as f32 / 7.0).collect();
     let mut to = [f16::ZERO; 200];
-    f16::narrow(&long, &mut to);
+    f16::narrow(&long, &mut to, &mut []);
     assert!(to.iter().zip(&long).all(|(to, x)| *to == f16::from_f32(*x)));
+}
+
+#[test]
+fn codes_are_off_by_half_a_step_of_their_group() {
+    use half::bf16;
+    let narrowed = |from: &[f32]| -> Vec<f32> {
+        let mut codes = vec![0; from.len()];
+        let mut scales = vec![bf16::ZERO; from.len().div_ceil(GROUP_DIMS)];
+        i8::narrow(from, &mut codes, &mut scales);
+        codes.iter().enumerate().map(|(i, code)| code.widen(scales[i / GROUP_DIMS])).collect()
+    };
+    for magnitude in [1e-30, 1e-3, 1.0, 77.7, 6e4] {
+        let number = |i| (crate::uniform(3, i) as f32 - 0.5) * 2.0 * magnitude;
+        // The last group is a short one.
+        let from: Vec<f32> = (0..80).map(number).collect();
+        for (from, to) in from.chunks(GROUP_DIMS).zip(narrowed(&from).chunks(GROUP_DIMS)) {
+            let largest = from.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+            let off = from.iter().zip(to).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+            assert!(off <= largest / 252.0, "{off} of {largest}");
+            assert!(off > 0.0, "codes are not floats");
+        }
+    }
+    let close = |x: f32, y: f32| (x / y - 1.0).abs() < 0.01;
+    let wild = narrowed(&[1e6, -f32::INFINITY, 65519.0, 0.0]);
+    assert!(close(wild[0], 65504.0) && close(wild[1], -65504.0) && wild[3] == 0.0, "{wild:?}");
+    assert!(narrowed(&[0.0; 40]).iter().all(|x| x.to_bits() == 0));
+    assert!(narrowed(&[1.0, f32::NAN]).iter().all(|x| x.is_nan()), "one spoils its group");
 }

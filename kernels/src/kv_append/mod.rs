@@ -1,12 +1,12 @@
 //! Writes the K and V of batch rows into pages: `K <- R(position) k`, `V <- v`, both rounded to
-//! the pool's format (saturating).
+//! the pool's format (saturating). Where that is codes, K is spread over its dims first.
 
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::kv::{Element, RowOfHead, Writer};
+use crate::kv::{Element, RowOfHead, Writer, spread};
 use crate::{Cpu, KvDtype, KvLayout, KvPool, RopeTable, RowAddr};
 
 /// Where the rows of a batch are written in one layer.
@@ -41,6 +41,7 @@ pub fn kv_append(cpu: &Cpu, kv: &mut KvPool, at: &KvRows<'_>, k: &[f32], v: &[f3
             KvDtype::F32 => share.append::<f32>(&writer),
             KvDtype::F16 => share.append::<half::f16>(&writer),
             KvDtype::Bf16 => share.append::<half::bf16>(&writer),
+            KvDtype::Int8 => share.append::<i8>(&writer),
         }
     });
 }
@@ -73,6 +74,9 @@ impl Share<'_> {
                 let start = (r * heads + head) * dims;
                 rotated.copy_from_slice(&k[start..start + dims]);
                 at.rope.turn(&angles, rotated);
+                if E::SCALED {
+                    spread(rotated);
+                }
                 let place = RowOfHead { page, layer: at.layer, head, row: row as usize };
                 // SAFETY: the page is this thread's.
                 unsafe { writer.write::<E>(place, rotated, &v[start..start + dims]) };

@@ -1,6 +1,7 @@
 //! Rows written are the rotated keys and the values, rounded once; other rows stay.
 
 use super::*;
+use crate::kv::GROUP_DIMS;
 use crate::{Isa, KvLayout, PageId, RopeStyle};
 
 fn check<E: Element>(style: RopeStyle, page_rows: usize) {
@@ -28,19 +29,29 @@ fn check<E: Element>(style: RopeStyle, page_rows: usize) {
             let close = |(k, exact): (&f32, &f64)| (f64::from(*k) - exact).abs() < 1e-4;
             assert!(k.iter().zip(&exact).all(close), "{k:?} {exact:?}");
             let row = write.row as usize;
-            for d in 0..head_dim {
-                let k_at = kv.k::<E>(write.page, 1, head)[d * page_rows + row].widen();
-                let v_at = kv.v::<E>(write.page, 1, head)[row * head_dim + d].widen();
-                let mut stored = [E::ZERO; 2];
-                E::narrow(&[k[d], v[d]], &mut stored);
-                assert_eq!((k_at, v_at), (stored[0].widen(), stored[1].widen()));
+            if E::SCALED {
+                spread(&mut k);
             }
+            let stored = kv.row(RowOfHead { page: write.page, layer: 1, head, row });
+            assert_eq!(stored, [k, v].map(|numbers| narrowed::<E>(&numbers)));
         }
     }
     for head in 0..kv_heads {
-        assert!(kv.k::<E>(PageId(3), 1, head).iter().all(|x| x.widen() == 0.0));
-        assert!(kv.k::<E>(PageId(4), 0, head).iter().all(|x| x.widen() == 0.0));
+        for row in 0..page_rows {
+            for (page, layer) in [(PageId(3), 1), (PageId(4), 0)] {
+                let stored = kv.row(RowOfHead { page, layer, head, row });
+                assert!(stored.iter().flatten().all(|&x| x == 0.0));
+            }
+        }
     }
+}
+
+/// Numbers as they are stored.
+fn narrowed<E: Element>(numbers: &[f32]) -> Vec<f32> {
+    let mut stored = vec![E::ZERO; numbers.len()];
+    let mut scales = vec![half::bf16::ZERO; numbers.len().div_ceil(GROUP_DIMS)];
+    E::narrow(numbers, &mut stored, &mut scales);
+    stored.iter().enumerate().map(|(d, x)| x.widen(scales[d / GROUP_DIMS])).collect()
 }
 
 #[test]
@@ -50,6 +61,7 @@ fn rows_hold_rotated_keys_and_values() {
             check::<f32>(style, page_rows);
             check::<half::f16>(style, page_rows);
             check::<half::bf16>(style, page_rows);
+            check::<i8>(style, page_rows);
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::desk::{Desk, Written, log_softmax};
 use models::catalogue::{Quiet, fetch};
-use models::{Decoder, KvDtype, LoadOptions, Model, TokenId};
+use models::{Decoder, Isa, KvDtype, LoadOptions, Model, TokenId};
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -33,20 +33,36 @@ struct Worst {
 
 #[test]
 fn smollm2_135m() {
-    check("smollm2-135m");
+    check("smollm2-135m", KvDtype::F16, None);
+}
+
+/// Scalar code would take minutes; the tiny models run on it.
+#[test]
+fn smollm2_135m_with_every_vector_instruction_set() {
+    for isa in Isa::available().filter(|&isa| isa != Isa::Scalar) {
+        check("smollm2-135m", KvDtype::F16, Some(isa));
+    }
 }
 
 #[test]
 fn gemma_3_270m() {
-    check("gemma-3-270m");
+    check("gemma-3-270m", KvDtype::F16, None);
 }
 
 #[test]
 fn qwen2_5_coder_0_5b() {
-    check("qwen2.5-coder-0.5b");
+    check("qwen2.5-coder-0.5b", KvDtype::F16, None);
 }
 
-fn check(name: &str) {
+/// Codes of 8 bits in the cache cost no more than the tolerance of 8-bit activations.
+#[test]
+fn int8_keys_and_values() {
+    for name in ["smollm2-135m", "gemma-3-270m", "qwen2.5-coder-0.5b"] {
+        check(name, KvDtype::Int8, None);
+    }
+}
+
+fn check(name: &str, kv_dtype: KvDtype, isa: Option<Isa>) {
     let path = fetch(name, &mut Quiet).expect("a model of the catalogue");
     let text = std::fs::read_to_string(
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/golden/{name}.json")),
@@ -54,13 +70,13 @@ fn check(name: &str) {
     .unwrap();
     let prompts: Vec<Golden> = serde_json::from_str(&text).unwrap();
     let mut worst = Worst::default();
-    let options = LoadOptions { kv_dtype: KvDtype::F16, ..LoadOptions::default() };
+    let options = LoadOptions { kv_dtype, isa, ..LoadOptions::default() };
     let (decoder, _) = Decoder::load(&path, &options, &[0; 32]).unwrap();
     let mut desk = Desk::new(decoder);
     for (index, golden) in prompts.iter().enumerate() {
         prompt(&mut desk, golden, &mut worst, &format!("{name}, prompt {index}"));
     }
-    println!("{name}: {worst:.4?}");
+    println!("{name}, {kv_dtype:?}, {isa:?}: {worst:.4?}");
     assert!(worst.nll_long < 0.012, "{name}: nll per token of the long prompt: {worst:?}");
     assert!(worst.nll_short < 0.06, "{name}: nll per token of short prompts: {worst:?}");
     assert!(worst.top10 < 0.4, "{name}: log-probabilities of the likeliest: {worst:?}");

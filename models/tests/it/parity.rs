@@ -1,7 +1,7 @@
 //! The same log-probabilities as an independent implementation, for every architecture, in f32.
 
 use crate::desk::{Desk, TINY, load, log_softmax, options, tiny};
-use models::Model;
+use models::{Isa, LoadOptions, Model};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -21,9 +21,9 @@ pub(crate) fn golden(arch: &str) -> Golden {
     serde_json::from_str(&text).unwrap()
 }
 
-fn check(arch: &str) {
+fn check(arch: &str, isa: Isa) {
     let golden = golden(arch);
-    let mut desk = Desk::new(load(arch, &options()));
+    let mut desk = Desk::new(load(arch, &LoadOptions { isa: Some(isa), ..options() }));
     let vocab = desk.model.shape().vocab;
     let (_, logits) = desk.write(&golden.ids, 0, &[], usize::MAX);
     let rows: Vec<_> = logits.chunks(vocab).map(log_softmax).collect();
@@ -43,11 +43,15 @@ fn check(arch: &str) {
     for &(token, want) in &golden.top5_last {
         compare(golden.ids.len() - 1, token, want);
     }
-    println!("{arch}: largest difference {worst:.2e}");
-    assert!(worst < 2e-3, "{arch}: {worst}");
+    println!("{arch}, {isa}: largest difference {worst:.2e}");
+    assert!(worst < 2e-3, "{arch}, {isa}: {worst}");
 }
 
 #[test]
-fn every_architecture_gives_the_golden_log_probabilities() {
-    TINY.into_iter().for_each(check);
+fn every_architecture_gives_the_golden_log_probabilities_with_every_instruction_set() {
+    for isa in Isa::available() {
+        for arch in TINY {
+            check(arch, isa);
+        }
+    }
 }

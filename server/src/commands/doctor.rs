@@ -50,7 +50,7 @@ fn print(
 ) -> anyhow::Result<()> {
     writeln!(out, "model    {} ({}, {})", config.model, info.arch, info.quantization)?;
     writeln!(out, "device   cpu, {}, {} threads", info.isa, config.threads)?;
-    writeln!(out, "kv       {:?}, {}", config.kv_dtype, config.kv_memory)?;
+    writeln!(out, "kv       {}, {}", config.kv_dtype, config.kv_memory)?;
     writeln!(out)?;
     for gate in gates {
         let verdict = if gate.is_open() { "ok" } else { "FAILED" };

@@ -39,6 +39,13 @@ fn an_instruction_set_is_taken_or_refused_by_name() {
 }
 
 #[test]
+fn a_number_format_is_taken_by_name() {
+    for dtype in KvDtype::ALL {
+        assert_eq!(serve(&format!("--kv-dtype {dtype}")).unwrap().engine.kv_dtype, dtype);
+    }
+}
+
+#[test]
 fn refusals_say_what_would_do() {
     let refuses = |line: &str, part: &str| {
         let error = serve(line).expect_err(line).to_string();

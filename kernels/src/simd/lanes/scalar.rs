@@ -33,6 +33,10 @@ impl Lanes for Scalar {
         from.map(|x| f32::from_bits(u32::from(x.to_bits()) << 16))
     }
     #[inline(always)]
+    fn load_i8(self, from: &[i8; LANES]) -> V {
+        from.map(f32::from)
+    }
+    #[inline(always)]
     fn store(self, v: V, to: &mut [f32; LANES]) {
         *to = v;
     }

@@ -52,6 +52,8 @@ impl OnLanes for Check {
         assert_eq!(read(l.load_f16(&halves)), halves.map(f16::to_f32), "{isa}");
         let halves = a.map(bf16::from_f32);
         assert_eq!(read(l.load_bf16(&halves)), halves.map(bf16::to_f32), "{isa}");
+        let bytes: [i8; LANES] = std::array::from_fn(|i| (i as i8).wrapping_mul(37));
+        assert_eq!(read(l.load_i8(&bytes)), bytes.map(f32::from), "{isa}");
         check_exp(l, isa);
     }
 }
