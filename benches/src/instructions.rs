@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, process::Command};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Counts to compare with: a JSON object from case to instructions. Fails where one is more
-    /// than 2 % higher.
+    /// than 5 % higher.
     #[arg(long)]
     check: Option<PathBuf>,
     /// Write the counts to this file instead.
@@ -66,7 +66,7 @@ fn check(counts: &BTreeMap<String, u64>, path: &PathBuf) -> anyhow::Result<()> {
         }
     }
     ensure!(worse.is_empty(), "more instructions than before:\n{}", worse.join("\n"));
-    println!("none of {} counts is over what is known by more than 2 %", counts.len());
+    println!("none of {} counts is over what is known by more than 5 %", counts.len());
     Ok(())
 }
 
@@ -88,5 +88,5 @@ fn count(program: &Path, name: &str, rounds: u32) -> anyhow::Result<u64> {
     Ok(count.trim().parse()?)
 }
 
-/// The same compiler gives the same counts; what is around the op may move a little.
-const TOLERANCE: f64 = 1.02;
+/// The same build gives the same counts; what else is built with it may move them a little.
+const TOLERANCE: f64 = 1.05;

@@ -369,7 +369,9 @@ fn weigh_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
         if let Some(next) = next.numbers.get(row * dv + first..).and_then(|v| v.get(..N)) {
             prefetch(next.as_flattened());
         }
-        if let Some(scale) = next.scales.get(row * dv.div_ceil(GROUP_DIMS / LANES)) {
+        if E::SCALED
+            && let Some(scale) = next.scales.get(row * dv.div_ceil(GROUP_DIMS / LANES))
+        {
             prefetch(std::slice::from_ref(scale));
         }
         let v = &v[first..first + N];
