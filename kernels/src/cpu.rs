@@ -48,17 +48,17 @@ impl Cpu {
         }
     }
 
-    /// Cuts `0..items` into one range per thread, none shorter than `grain` unless there are fewer
-    /// items, and runs `work` on each. Work smaller than two grains runs on the caller's thread.
+    /// Cuts `0..items` into ranges, none shorter than `grain` unless there are fewer items, and runs
+    /// `work` on each. Work smaller than two grains runs on the caller's thread.
     pub fn split(&self, items: usize, grain: usize, work: impl Fn(Range<usize>) + Sync) {
         if items == 0 {
             return;
         }
-        let pieces = self.threads.min(items / grain.max(1)).max(1);
+        let pieces = (self.threads * PIECES).min(items / grain.max(1)).max(1);
         self.for_each(pieces, |i| work(items * i / pieces..items * (i + 1) / pieces));
     }
 
-    /// Cuts `out`, rows of `row_len` elements, into one run of rows per thread (none shorter than
+    /// Cuts `out`, rows of `row_len` elements, into runs of rows (none shorter than
     /// `grain` rows, see [`Cpu::split`]) and calls `work(first_row, rows)` on each.
     ///
     /// # Panics
@@ -86,6 +86,9 @@ impl std::fmt::Debug for Cpu {
         write!(f, "Cpu({} x {})", self.threads, self.isa)
     }
 }
+
+/// Pieces per thread: a thread that was held up leaves its rest to others.
+const PIECES: usize = 4;
 
 /// A slice that several tasks write at places none shares with another.
 pub(crate) struct Disjoint<'a, T> {

@@ -2,7 +2,8 @@
 //!
 //! Each op folder holds `mod.rs` (the public function: formula, shapes, choice of variant),
 //! `reference.rs` (plain loops accumulating in f64: the specification), `cpu.rs` (the fast path)
-//! and `cases.rs` (the shapes and inputs that drive both tests and benches).
+//! and `cases.rs` (the shapes and inputs that drive both tests and benches). `rope`, `kv_append`,
+//! `merge` and `sampling` have one path for every machine, and no cases.
 //!
 //! Invariant: no op's result for a row depends on which other rows are in the batch, on how a
 //! long input was cut, or on the number of threads.
@@ -37,7 +38,7 @@ pub use gated::{Gate, gated};
 pub use isa::{Isa, UnknownIsa};
 pub use kv::{HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PageId, PoolError, RowAddr, UnknownKvDtype};
 pub use kv_append::{KvRows, kv_append};
-pub use matmul::{Input, Matrix, PackError, matmul, matmul_each};
+pub use matmul::{CodeBits, Input, Matrix, PackError, matmul, matmul_each};
 pub use memory::Arena;
 pub use merge::{PartialState, merge};
 pub use peak::{peak_f32, peak_f32_ops, peak_int8, peak_int8_ops};

@@ -8,7 +8,8 @@ use crate::parts::{Layer, Parts};
 use crate::rope::Frequencies;
 use crate::{Batch, Model, ModelShape};
 use kernels::{
-    AttentionScratch, AttentionShape, Cpu, Input, KvPool, KvRows, PageId, Queries, RopeTable,
+    AttentionScratch, AttentionShape, CodeBits, Cpu, Input, KvPool, KvRows, PageId, Queries,
+    RopeTable,
 };
 
 /// A model's weights, its KV pages, and what computes over them.
@@ -97,7 +98,7 @@ impl Decoder {
         let queries = Queries { layer: index, q: rows.q, positions, spans: batch.spans, rope };
         let shape = attention_shape(d, kind);
         kernels::attention(cpu, kv, &shape, &queries, rows.attention, rows.attended);
-        rows.input.set_fine(cpu, rows.attended, d.heads * d.head_dim);
+        rows.input.set(cpu, CodeBits::Eight, rows.attended, d.heads * d.head_dim);
         kernels::matmul(cpu, &layer.attention_out, rows.input, rows.normed); // [T, C]
         rows.add_normed(cpu, layer.post_attention_norm.as_deref(), d.norm_eps);
 
@@ -121,7 +122,7 @@ impl Decoder {
         }
         let normed = &mut rows.normed[..wanted.len() * d.dim];
         kernels::rms_norm(cpu, gathered, &parts.final_norm, d.norm_eps, normed);
-        rows.input.set_fine(cpu, normed, d.dim);
+        rows.input.set(cpu, CodeBits::Eight, normed, d.dim);
         kernels::matmul(cpu, parts.output(), rows.input, logits); // [wanted, vocab]
         if let Some(cap) = d.final_softcap {
             for l in logits.iter_mut() {
@@ -309,7 +310,7 @@ impl Rows<'_> {
     fn feed_forward(&mut self, cpu: &Cpu, d: &Description, layer: &Layer) {
         let (w, out) = ([&layer.gate, &layer.up], [&mut *self.gate, &mut *self.up]);
         kernels::matmul_each(cpu, w, self.input, out);
-        self.input.set_gated(cpu, d.gate, self.gate, self.up, d.ffn);
+        self.input.set_gated(cpu, d.gated_bits, d.gate, (self.gate, self.up), d.ffn);
         kernels::matmul(cpu, &layer.down, self.input, self.normed);
     }
 

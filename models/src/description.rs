@@ -6,7 +6,7 @@
 use crate::config::Keys;
 use crate::rope::Frequencies;
 use crate::{LoadError, Weights};
-use kernels::{Gate, HEAD_DIM_MAX, RopeStyle};
+use kernels::{CodeBits, Gate, HEAD_DIM_MAX, RopeStyle};
 
 /// A model, described for the decoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,8 @@ pub(crate) struct Description {
     pub(crate) post_norms: bool,
     /// The feed-forward layer's activation.
     pub(crate) gate: Gate,
+    /// Codes of the gated units that the down projection multiplies.
+    pub(crate) gated_bits: CodeBits,
     /// Embeddings are multiplied by this.
     pub(crate) embed_scale: f32,
     /// Scores are multiplied by this.
@@ -257,6 +259,7 @@ impl Description {
             qkv_bias: false,
             qk_norm: false,
             post_norms: false,
+            gated_bits: CodeBits::Eight,
             gate: Gate::Silu,
             embed_scale: 1.0,
             attention_scale: (head_dim as f32).sqrt().recip(),

@@ -51,10 +51,12 @@ pub(crate) struct Group {
     pub(crate) half_bias: [f32; 2],
 }
 
-/// Of a code.
-#[derive(Clone, Copy, PartialEq)]
-enum Bits {
+/// Bits of an activation's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeBits {
+    /// To 1 part in 254 of the largest of its group.
     Eight,
+    /// To 1 part in 65,000, for twice the arithmetic.
     Sixteen,
 }
 
@@ -68,17 +70,8 @@ impl Input {
     ///
     /// # Panics
     /// When `x` is not whole rows.
-    pub fn set(&mut self, cpu: &Cpu, x: &[f32], cols: usize) {
-        self.fill(cpu, (x.len(), cols), Bits::Eight, |range, out| out.copy_from_slice(&x[range]));
-    }
-
-    /// As [`Input::set`], with 16-bit codes: activations to 1 part in 65,000 of the largest of
-    /// their group, for twice the arithmetic.
-    ///
-    /// # Panics
-    /// When `x` is not whole rows.
-    pub fn set_fine(&mut self, cpu: &Cpu, x: &[f32], cols: usize) {
-        self.fill(cpu, (x.len(), cols), Bits::Sixteen, |range, out| out.copy_from_slice(&x[range]));
+    pub fn set(&mut self, cpu: &Cpu, bits: CodeBits, x: &[f32], cols: usize) {
+        self.fill(cpu, bits, (x.len(), cols), |range, out| out.copy_from_slice(&x[range]));
     }
 
     /// Takes what [`crate::rms_norm`] makes of `x`, while it is in the caches.
@@ -86,19 +79,26 @@ impl Input {
     /// # Panics
     /// As [`crate::rms_norm`].
     pub fn set_normed(&mut self, cpu: &Cpu, x: &[f32], weight: &[f32], eps: f32) {
-        self.fill(cpu, (x.len(), weight.len()), Bits::Eight, |range, out| {
+        self.fill(cpu, CodeBits::Eight, (x.len(), weight.len()), |range, out| {
             cpu.vectorize(rms_norm::Rows { x: &x[range], weight, eps, out });
         });
     }
 
-    /// Takes, as [`Input::set_fine`] does, what [`crate::gated`] makes of rows of `cols` gates and
-    /// values, while it is in the caches.
+    /// Takes what [`crate::gated`] makes of rows of `cols` gates and values, `g` and `u`, while it is
+    /// in the caches.
     ///
     /// # Panics
     /// When the lengths differ, or are not whole rows.
-    pub fn set_gated(&mut self, cpu: &Cpu, gate: Gate, g: &[f32], u: &[f32], cols: usize) {
+    pub fn set_gated(
+        &mut self,
+        cpu: &Cpu,
+        bits: CodeBits,
+        gate: Gate,
+        (g, u): (&[f32], &[f32]),
+        cols: usize,
+    ) {
         assert_eq!(g.len(), u.len(), "one gate per value");
-        self.fill(cpu, (g.len(), cols), Bits::Sixteen, |range, out| {
+        self.fill(cpu, bits, (g.len(), cols), |range, out| {
             cpu.vectorize(gated::Elements { gate, g: &g[range.clone()], u: &u[range], out });
         });
     }
@@ -107,13 +107,13 @@ impl Input {
     fn fill(
         &mut self,
         cpu: &Cpu,
+        bits: CodeBits,
         (len, cols): (usize, usize),
-        bits: Bits,
         make: impl Fn(Range<usize>, &mut [f32]) + Sync,
     ) {
         assert!(cols > 0 && len.is_multiple_of(cols), "whole rows");
         let (rows, per_row) = (len / cols, cols.div_ceil(GROUP));
-        let fine = if bits == Bits::Sixteen { rows * per_row } else { 0 };
+        let fine = if bits == CodeBits::Sixteen { rows * per_row } else { 0 };
         self.cols = cols;
         self.floats.resize(len, 0.0);
         self.groups.resize(rows * per_row, Group::ZERO);

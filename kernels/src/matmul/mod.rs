@@ -16,7 +16,7 @@ use crate::Cpu;
 use crate::cpu::Disjoint;
 pub(crate) use cases::cases;
 use floats::FloatProduct;
-pub use input::Input;
+pub use input::{CodeBits, Input};
 use int8::Int8;
 use matrix::Weights;
 pub use matrix::{Matrix, PackError};
@@ -28,8 +28,9 @@ const THREAD_PRODUCTS: usize = 1 << 16;
 /// Bytes of activations that stay in L2 while panel after panel passes over them.
 const TOKENS_BYTES: usize = 768 << 10;
 
-/// Strips per thread of a large product: a thread that was held up hands its rest to others.
-const STRIPS: usize = 4;
+/// Strips per thread of a large product: a thread that was held up leaves its rest to others, and
+/// the last strip, for which all wait, is short.
+const STRIPS: usize = 16;
 
 /// `out[t, r] = Σ_c x[t, c] · w[r, c]`, with `out [x.rows, w.rows]`.
 ///

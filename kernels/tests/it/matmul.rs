@@ -1,7 +1,7 @@
 //! Matrices and products: losslessness, bit identity, the cost of int8 activations, refusals.
 
 use kernels::case::Rng;
-use kernels::{BlockFormat, Cpu, Input, Isa, Matrix, PackError, dequantize, matmul};
+use kernels::{BlockFormat, CodeBits, Cpu, Input, Isa, Matrix, PackError, dequantize, matmul};
 use proptest::prelude::*;
 
 #[test]
@@ -58,7 +58,7 @@ proptest! {
 /// The bits of a product.
 fn product(cpu: &Cpu, matrix: &Matrix, x: &[f32]) -> Vec<u32> {
     let mut input = Input::new();
-    input.set(cpu, x, matrix.cols());
+    input.set(cpu, CodeBits::Eight, x, matrix.cols());
     let mut out = vec![f32::NAN; input.rows() * matrix.rows()];
     matmul(cpu, matrix, &input, &mut out);
     out.into_iter().map(f32::to_bits).collect()
@@ -67,7 +67,7 @@ fn product(cpu: &Cpu, matrix: &Matrix, x: &[f32]) -> Vec<u32> {
 /// The bits of a product with activations in two planes of codes.
 fn fine_product(cpu: &Cpu, matrix: &Matrix, x: &[f32]) -> Vec<u32> {
     let mut input = Input::new();
-    input.set_fine(cpu, x, matrix.cols());
+    input.set(cpu, CodeBits::Sixteen, x, matrix.cols());
     let mut out = vec![f32::NAN; input.rows() * matrix.rows()];
     matmul(cpu, matrix, &input, &mut out);
     out.into_iter().map(f32::to_bits).collect()
@@ -81,7 +81,7 @@ fn int8_activations_are_within_half_a_step() {
         let (rows, cols) = (9, 100);
         let x = Rng::new(5).activations(rows * cols);
         let mut input = Input::new();
-        input.set(&cpu, &x, cols);
+        input.set(&cpu, CodeBits::Eight, &x, cols);
         let mut quantized = vec![f32::NAN; cols];
         for (r, x) in x.chunks_exact(cols).enumerate() {
             input.row_quantized(r, &mut quantized);

@@ -6,7 +6,7 @@ use crate::config::Keys;
 use crate::description::{Description, LayerKind, Names, Spelling};
 use crate::rope::Frequencies;
 use crate::{LoadError, Weights};
-use kernels::Gate;
+use kernels::{CodeBits, Gate};
 
 /// From GGUF metadata.
 pub(super) fn of_gguf(keys: &Keys, weights: &Weights) -> Result<Description, LoadError> {
@@ -50,6 +50,9 @@ fn gemma(base: Description) -> Description {
     Description {
         qk_norm: true,
         post_norms: true,
+        // Few of its units are hundreds of times larger than those beside them: with 8 bits its
+        // golden joins are missed.
+        gated_bits: CodeBits::Sixteen,
         gate: Gate::GeluTanh,
         embed_scale: (base.dim as f32).sqrt(),
         ..base
