@@ -34,7 +34,7 @@ impl Vectorized for Int8 {
         let codes: [[u8; 4 * LANES]; CHAINS] = black_box([[7; 4 * LANES]; CHAINS]);
         let x: [i8; 4] = black_box([1, -2, 3, -4]);
         for part in 0..S::PARTS {
-            let mut sums = [simd.dot8_zero(); CHAINS];
+            let mut sums = [simd.dot8_from(0); CHAINS];
             for _ in 0..self.rounds {
                 for (sum, codes) in sums.iter_mut().zip(&codes) {
                     *sum = simd.dot8(*sum, simd.codes(codes, part), x);
@@ -42,7 +42,7 @@ impl Vectorized for Int8 {
             }
             let mut out = [0.0; LANES];
             for sum in sums {
-                simd.store(simd.dot8_sum(sum), &mut out, part);
+                simd.store(simd.dot8_sum(sum, 0), &mut out, part);
                 black_box(&out);
             }
         }

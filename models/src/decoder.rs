@@ -74,7 +74,7 @@ impl Decoder {
         };
         let positions = batch.positions;
         let mut rows = scratch.rows(d, batch.tokens.len());
-        rows.normed_input(cpu, &layer.attention_norm, d.norm_eps);
+        rows.normed_input(cpu, d, &layer.attention_norm);
 
         if kv_only {
             kernels::matmul_each(
@@ -98,11 +98,11 @@ impl Decoder {
         let queries = Queries { layer: index, q: rows.q, positions, spans: batch.spans, rope };
         let shape = attention_shape(d, kind);
         kernels::attention(cpu, kv, &shape, &queries, rows.attention, rows.attended);
-        rows.input.set(cpu, CodeBits::Eight, rows.attended, d.heads * d.head_dim);
+        rows.input.set(cpu, d.activation_bits, rows.attended, d.heads * d.head_dim);
         kernels::matmul(cpu, &layer.attention_out, rows.input, rows.normed); // [T, C]
         rows.add_normed(cpu, layer.post_attention_norm.as_deref(), d.norm_eps);
 
-        rows.normed_input(cpu, &layer.ffn_norm, d.norm_eps);
+        rows.normed_input(cpu, d, &layer.ffn_norm);
         rows.feed_forward(cpu, d, layer);
         rows.add_normed(cpu, layer.post_ffn_norm.as_deref(), d.norm_eps);
     }
@@ -122,7 +122,8 @@ impl Decoder {
         }
         let normed = &mut rows.normed[..wanted.len() * d.dim];
         kernels::rms_norm(cpu, gathered, &parts.final_norm, d.norm_eps, normed);
-        rows.input.set(cpu, CodeBits::Eight, normed, d.dim);
+        // Few rows, and nothing after them evens out their rounding.
+        rows.input.set(cpu, CodeBits::Sixteen, normed, d.dim);
         kernels::matmul(cpu, parts.output(), rows.input, logits); // [wanted, vocab]
         if let Some(cap) = d.final_softcap {
             for l in logits.iter_mut() {
@@ -278,8 +279,8 @@ struct Rows<'s> {
 
 impl Rows<'_> {
     /// The residual stream, normed, becomes the input of the products that follow.
-    fn normed_input(&mut self, cpu: &Cpu, norm: &[f32], eps: f32) {
-        self.input.set_normed(cpu, self.x, norm, eps);
+    fn normed_input(&mut self, cpu: &Cpu, d: &Description, norm: &[f32]) {
+        self.input.set_normed(cpu, d.activation_bits, self.x, (norm, d.norm_eps));
     }
 
     /// Biases, and the norm of keys.
@@ -310,7 +311,7 @@ impl Rows<'_> {
     fn feed_forward(&mut self, cpu: &Cpu, d: &Description, layer: &Layer) {
         let (w, out) = ([&layer.gate, &layer.up], [&mut *self.gate, &mut *self.up]);
         kernels::matmul_each(cpu, w, self.input, out);
-        self.input.set_gated(cpu, d.gated_bits, d.gate, (self.gate, self.up), d.ffn);
+        self.input.set_gated(cpu, d.activation_bits, d.gate, (self.gate, self.up), d.ffn);
         kernels::matmul(cpu, &layer.down, self.input, self.normed);
     }
 

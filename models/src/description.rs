@@ -40,8 +40,8 @@ pub(crate) struct Description {
     pub(crate) post_norms: bool,
     /// The feed-forward layer's activation.
     pub(crate) gate: Gate,
-    /// Codes of the gated units that the down projection multiplies.
-    pub(crate) gated_bits: CodeBits,
+    /// Codes of the activations that layers multiply.
+    pub(crate) activation_bits: CodeBits,
     /// Embeddings are multiplied by this.
     pub(crate) embed_scale: f32,
     /// Scores are multiplied by this.
@@ -259,7 +259,7 @@ impl Description {
             qkv_bias: false,
             qk_norm: false,
             post_norms: false,
-            gated_bits: CodeBits::Eight,
+            activation_bits: CodeBits::Eight,
             gate: Gate::Silu,
             embed_scale: 1.0,
             attention_scale: (head_dim as f32).sqrt().recip(),

@@ -3,7 +3,8 @@
 //! `x ≈ scale · code` with `scale = max |x| / 127` in the group and codes from -127 to 127, rounded
 //! to nearest, ties to even (ggml's `quantize_row_q8_1`). A weight `w = s · q + m` then needs
 //! `Σ w x = s · scale · Σ q code + m · scale · Σ code`: the second factor, the *bias* of the group,
-//! is computed here once for all weight rows.
+//! is computed here once for all weight rows. A weight `w = s · (q - z)` needs the integer
+//! `Σ q code - z · Σ code`, so the sum of the codes is here too.
 //!
 //! A *fine* input has 16-bit codes, `256 · high + low`, in two planes of bytes, for products whose
 //! rounding a model's answer would show: twice the arithmetic over the same weights.
@@ -34,21 +35,42 @@ pub struct Input {
     /// `[tiles, cols / GROUP rounded up, rows of the tile]`.
     groups: Vec<Group>,
     /// The low bytes of 16-bit codes, in the same order; empty unless fine.
-    lows: Vec<[i8; GROUP]>,
+    lows: Vec<Codes>,
 }
 
 /// int8 activations of one row and [`GROUP`] columns, with all a product needs of them in one
 /// place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Group {
-    /// From -127 to 127; 0 beyond the last column. Of a fine input, the high bytes.
-    pub(crate) codes: [i8; GROUP],
+    /// Of a fine input, the high bytes.
+    pub(crate) high: Codes,
     /// What a code of 1 stands for; of a fine input, a low code of 1.
     pub(crate) scale: f32,
     /// `scale · Σ codes`, high bytes counting 256 times where there are low ones.
     pub(crate) bias: f32,
-    /// The same for either half of the group.
-    pub(crate) half_bias: [f32; 2],
+}
+
+/// Codes of one row and [`GROUP`] columns, and their sums.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Codes {
+    /// From -127 to 127; 0 beyond the last column.
+    pub(crate) bytes: [i8; GROUP],
+    /// Their sum.
+    pub(crate) sum: i32,
+    /// The same of either half.
+    pub(crate) half_sums: [i32; 2],
+}
+
+impl Codes {
+    /// Zeros.
+    const ZERO: Self = Self { bytes: [0; GROUP], sum: 0, half_sums: [0; 2] };
+
+    #[inline(always)]
+    fn new(bytes: [i8; GROUP]) -> Self {
+        let (halves, _) = bytes.as_chunks::<{ GROUP / 2 }>();
+        let half_sums = [sum_bytes(&halves[0]), sum_bytes(&halves[1])];
+        Self { bytes, sum: half_sums[0] + half_sums[1], half_sums }
+    }
 }
 
 /// Bits of an activation's code.
@@ -78,8 +100,14 @@ impl Input {
     ///
     /// # Panics
     /// As [`crate::rms_norm`].
-    pub fn set_normed(&mut self, cpu: &Cpu, x: &[f32], weight: &[f32], eps: f32) {
-        self.fill(cpu, CodeBits::Eight, (x.len(), weight.len()), |range, out| {
+    pub fn set_normed(
+        &mut self,
+        cpu: &Cpu,
+        bits: CodeBits,
+        x: &[f32],
+        (weight, eps): (&[f32], f32),
+    ) {
+        self.fill(cpu, bits, (x.len(), weight.len()), |range, out| {
             cpu.vectorize(rms_norm::Rows { x: &x[range], weight, eps, out });
         });
     }
@@ -117,7 +145,7 @@ impl Input {
         self.cols = cols;
         self.floats.resize(len, 0.0);
         self.groups.resize(rows * per_row, Group::ZERO);
-        self.lows.resize(fine, [0; GROUP]);
+        self.lows.resize(fine, Codes::ZERO);
         let floats = Disjoint::new(&mut self.floats);
         let groups = Disjoint::new(&mut self.groups);
         let lows = Disjoint::new(&mut self.lows);
@@ -165,9 +193,10 @@ impl Input {
             let at = g * tile.len + row - tile.first;
             let group = &self.tile(tile)[at];
             for (i, out) in out.iter_mut().enumerate() {
-                let high = i32::from(group.codes[i]);
-                let code =
-                    self.tile_lows(tile).map_or(high, |lows| high * 256 + i32::from(lows[at][i]));
+                let high = i32::from(group.high.bytes[i]);
+                let code = self
+                    .tile_lows(tile)
+                    .map_or(high, |lows| high * 256 + i32::from(lows[at].bytes[i]));
                 *out = code as f32 * group.scale;
             }
         }
@@ -182,7 +211,7 @@ impl Input {
 
     /// The low bytes of the codes of a tile; none unless fine.
     #[inline(always)]
-    pub(super) fn tile_lows(&self, tile: Tile) -> Option<&[[i8; GROUP]]> {
+    pub(super) fn tile_lows(&self, tile: Tile) -> Option<&[Codes]> {
         self.lows.get(self.range(tile)).filter(|lows| !lows.is_empty())
     }
 
@@ -195,11 +224,11 @@ impl Input {
 
 impl Group {
     /// Zeros.
-    const ZERO: Self = Self { codes: [0; GROUP], scale: 0.0, bias: 0.0, half_bias: [0.0; 2] };
+    const ZERO: Self = Self { high: Codes::ZERO, scale: 0.0, bias: 0.0 };
 
     /// Codes and scale of 8 bits; with `LOWS`, of 16.
     #[inline(always)]
-    fn quantize<const LOWS: bool>(x: &[f32; GROUP], lows: &mut [i8; GROUP]) -> Self {
+    fn quantize<const LOWS: bool>(x: &[f32; GROUP], lows: &mut Codes) -> Self {
         // The bits of |x| order as the numbers do, with infinity and NaN above all: a NaN makes
         // the scale NaN. Integer maxima are vectorized, float ones are not.
         let max = x.iter().fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
@@ -210,24 +239,20 @@ impl Group {
         for (code, x) in codes.iter_mut().zip(x) {
             *code = rounded(x * inverse) as i8;
         }
-        let mut halves = half_sums(&codes);
-        let mut unit = scale;
+        let high = Codes::new(codes);
+        let (mut unit, mut sum) = (scale, high.sum);
         if LOWS {
-            for ((low, &high), x) in lows.iter_mut().zip(&codes).zip(x) {
+            let mut low_codes = [0; GROUP];
+            for ((low, &high), x) in low_codes.iter_mut().zip(&codes).zip(x) {
                 // At most half a high code is left, 128 low ones: one more than there are.
                 let left = rounded((x - f32::from(high) * scale) * inverse * 256.0);
                 *low = left.min(127) as i8;
             }
-            let low_halves = half_sums(lows);
+            *lows = Codes::new(low_codes);
             unit = scale / 256.0;
-            halves = [halves[0] * 256 + low_halves[0], halves[1] * 256 + low_halves[1]];
+            sum = high.sum * 256 + lows.sum;
         }
-        Self {
-            codes,
-            scale: unit,
-            bias: (halves[0] + halves[1]) as f32 * unit,
-            half_bias: halves.map(|sum| sum as f32 * unit),
-        }
+        Self { high, scale: unit, bias: sum as f32 * unit }
     }
 }
 
@@ -237,13 +262,6 @@ fn rounded(x: f32) -> i32 {
     // Adding 1.5 · 2^23 leaves the rounded number in the low bits.
     const SHIFT: f32 = 12_582_912.0;
     (x + SHIFT).to_bits().cast_signed().wrapping_sub(SHIFT.to_bits().cast_signed())
-}
-
-/// The sums of the first and of the second half of the codes.
-#[inline(always)]
-fn half_sums(codes: &[i8; GROUP]) -> [i32; 2] {
-    let (halves, _) = codes.as_chunks::<{ GROUP / 2 }>();
-    [sum_bytes(&halves[0]), sum_bytes(&halves[1])]
 }
 
 /// Codes `4q` to `4q + 3`.
@@ -260,7 +278,7 @@ struct Quantize<'a> {
     tile: Tile,
     groups: &'a mut [Group],
     /// Empty unless fine.
-    lows: &'a mut [[i8; GROUP]],
+    lows: &'a mut [Codes],
 }
 
 impl Vectorized for Quantize<'_> {
@@ -273,7 +291,7 @@ impl Vectorized for Quantize<'_> {
 impl Quantize<'_> {
     #[inline(always)]
     fn rows<const LOWS: bool>(self) {
-        let mut none = [0; GROUP];
+        let mut none = Codes::ZERO;
         for (row, x) in self.x.chunks_exact(self.cols).enumerate() {
             for (g, x) in x.chunks(GROUP).enumerate() {
                 let at = g * self.tile.len + row;

@@ -3,16 +3,18 @@
 //! Invariant: an output is reduced over groups `g` in order, starting from 0, by
 //! `acc = fma(dot_g · scale_g, scale_x_g, acc); acc = fma(min_g, bias_g, acc)` (with exact integer
 //! `dot_g`, of a fine input `256 · high + low` rounded once), whatever the number of rows in a tile
-//! and the cut into panels and columns.
+//! and the cut into panels and columns. Where weights have a zero code and no minima, `dot_g` is of
+//! codes less that zero, and the second step falls away: the sum starts at `-zero · Σ codes`.
 
-use super::input::{GROUP, Group, Input, quad};
+use super::input::{self, Group, Input, quad};
 use super::quantized::{Line, Quantized, Width};
-use super::scales::GroupScales;
+use super::scales::{GroupScales, Scales};
 use super::strip::{Strip, Tile, tiles};
 use crate::simd::{LANES, Simd, Vectorized};
 
-/// Scales decoded at a time: 16 KB of f32, which stay in L1 while all tiles of a panel use them.
-const DECODED: usize = 128;
+/// Scales decoded at a time: 4 KB of f32, which stay in L1 while all tiles of a panel use them. Those
+/// of at least 16 groups, so of whole records, which are of 8 at most.
+const DECODED: usize = 32;
 
 /// Some panels of a product.
 pub(super) struct Int8<'a> {
@@ -27,40 +29,58 @@ trait Codes {
     /// Lines of a group.
     const LINES: usize = Self::WIDTH.lines();
     /// Scales of a group: 1, or 2 for its halves.
-    const SCALES: usize;
+    const SCALES: usize = 1;
+    /// The code that stands for 0; 0 where there are minima instead.
+    const ZERO: i32;
 }
 
 struct Four;
+struct FourZero;
 struct Five;
+struct FiveZero;
 struct SixHalves;
 struct Eight;
 
 impl Codes for Four {
     const WIDTH: Width = Width::Four;
-    const SCALES: usize = 1;
+    const ZERO: i32 = 0;
+}
+
+impl Codes for FourZero {
+    const WIDTH: Width = Width::Four;
+    const ZERO: i32 = 8;
 }
 
 impl Codes for Five {
     const WIDTH: Width = Width::Five;
-    const SCALES: usize = 1;
+    const ZERO: i32 = 0;
+}
+
+impl Codes for FiveZero {
+    const WIDTH: Width = Width::Five;
+    const ZERO: i32 = 16;
 }
 
 impl Codes for SixHalves {
     const WIDTH: Width = Width::Six;
     const SCALES: usize = 2;
+    const ZERO: i32 = 32;
 }
 
 impl Codes for Eight {
     const WIDTH: Width = Width::Eight;
-    const SCALES: usize = 1;
+    const ZERO: i32 = 128;
 }
 
 impl Vectorized for Int8<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        let has_minima = matches!(self.w.scales, Scales::HalfMin | Scales::Super);
         match self.w.width {
-            Width::Four => self.panels::<S, Four>(simd),
-            Width::Five => self.panels::<S, Five>(simd),
+            Width::Four if has_minima => self.panels::<S, Four>(simd),
+            Width::Four => self.panels::<S, FourZero>(simd),
+            Width::Five if has_minima => self.panels::<S, Five>(simd),
+            Width::Five => self.panels::<S, FiveZero>(simd),
             Width::Six => self.panels::<S, SixHalves>(simd),
             Width::Eight => self.panels::<S, Eight>(simd),
         }
@@ -70,33 +90,44 @@ impl Vectorized for Int8<'_> {
 impl Int8<'_> {
     #[inline(always)]
     fn panels<S: Simd, C: Codes>(&self, simd: S) {
-        let record_groups = self.w.scales.span() / super::input::GROUP;
-        let record_bytes = self.w.scales.record_bytes();
-        // Whole records: 128 scales are at least 64 groups, and records at most 8.
-        let step = DECODED / C::SCALES;
         let mut decoded = [GroupScales::ZERO; DECODED];
         for panel in self.strip.panels.clone() {
-            let (lines, records) = (self.w.lines(panel), self.w.records(panel));
-            for first in (0..self.w.groups).step_by(step) {
-                let groups = first..(first + step).min(self.w.groups);
-                let records = &records[first / record_groups * record_bytes..]
-                    [..groups.len() / record_groups * record_bytes];
-                let decoded = &mut decoded[..groups.len() * C::SCALES];
-                self.w.scales.decode(simd, records, decoded);
-                let part = Part {
-                    lines: &lines[first * C::LINES..groups.end * C::LINES],
-                    scales: decoded,
-                    first,
-                    panel,
-                };
-                for tile in tiles(self.strip.tokens.clone()) {
-                    match tile.len {
-                        8 => self.tile::<S, C, 8>(simd, &part, tile),
-                        4 => self.tile::<S, C, 4>(simd, &part, tile),
-                        2 => self.tile::<S, C, 2>(simd, &part, tile),
-                        _ => self.tile::<S, C, 1>(simd, &part, tile),
-                    }
-                }
+            for first in (0..self.w.groups).step_by(DECODED / C::SCALES) {
+                let part = self.part::<S, C>(simd, panel, first, &mut decoded);
+                self.tiles::<S, C>(simd, &part);
+            }
+        }
+    }
+
+    /// The part of a panel from group `first` on, as long as there is room for scales.
+    #[inline(always)]
+    fn part<'a, S: Simd, C: Codes>(
+        &'a self,
+        simd: S,
+        panel: usize,
+        first: usize,
+        decoded: &'a mut [GroupScales; DECODED],
+    ) -> Part<'a> {
+        let record_groups = self.w.scales.span() / input::GROUP;
+        let record_bytes = self.w.scales.record_bytes();
+        let groups = first..(first + DECODED / C::SCALES).min(self.w.groups);
+        let records = &self.w.records(panel)[first / record_groups * record_bytes..]
+            [..groups.len() / record_groups * record_bytes];
+        let decoded = &mut decoded[..groups.len() * C::SCALES];
+        self.w.scales.decode(simd, records, decoded);
+        let lines = &self.w.lines(panel)[first * C::LINES..groups.end * C::LINES];
+        Part { lines, scales: decoded, first, panel }
+    }
+
+    /// All tiles of the strip with one part.
+    #[inline(always)]
+    fn tiles<S: Simd, C: Codes>(&self, simd: S, part: &Part<'_>) {
+        for tile in tiles(self.strip.tokens.clone()) {
+            match tile.len {
+                8 => self.tile::<S, C, 8>(simd, part, tile),
+                4 => self.tile::<S, C, 4>(simd, part, tile),
+                2 => self.tile::<S, C, 2>(simd, part, tile),
+                _ => self.tile::<S, C, 1>(simd, part, tile),
             }
         }
     }
@@ -127,7 +158,7 @@ impl Int8<'_> {
     fn add<S: Simd, C: Codes, const T: usize, const FINE: bool>(
         simd: S,
         part: &Part<'_>,
-        (x, lows): (&[[Group; T]], &[[[i8; GROUP]; T]]),
+        (x, lows): (&[[Group; T]], &[[input::Codes; T]]),
         sums: &mut [[f32; LANES]; T],
     ) {
         for lanes in 0..S::PARTS {
@@ -139,9 +170,9 @@ impl Int8<'_> {
             let scales = part.scales.chunks_exact(C::SCALES);
             for (g, ((lines, scales), x)) in lines.zip(scales).zip(x).enumerate() {
                 let codes = unpack::<S, C>(simd, lines, lanes);
-                let mut high = [&x[0].codes; T];
+                let mut high = [&x[0].high; T];
                 for t in 0..T {
-                    high[t] = &x[t].codes;
+                    high[t] = &x[t].high;
                 }
                 for (h, scales) in scales.iter().enumerate() {
                     let mut dots = dots::<S, C, T>(simd, &codes, &high, h);
@@ -156,13 +187,15 @@ impl Int8<'_> {
                         }
                     }
                     let scale = simd.load(&scales.scale, lanes);
-                    let min = simd.load(&scales.min, lanes);
                     for t in 0..T {
-                        let x = &x[t];
-                        let bias = if C::SCALES == 1 { x.bias } else { x.half_bias[h] };
                         let dot = simd.mul(dots[t], scale);
-                        acc[t] = simd.mul_add(dot, simd.splat(x.scale), acc[t]);
-                        acc[t] = simd.mul_add(min, simd.splat(bias), acc[t]);
+                        acc[t] = simd.mul_add(dot, simd.splat(x[t].scale), acc[t]);
+                    }
+                    if C::ZERO == 0 {
+                        let min = simd.load(&scales.min, lanes);
+                        for t in 0..T {
+                            acc[t] = simd.mul_add(min, simd.splat(x[t].bias), acc[t]);
+                        }
                     }
                 }
             }
@@ -232,36 +265,46 @@ fn unpack<S: Simd, C: Codes>(simd: S, lines: &[Line], part: usize) -> [S::Codes;
     codes
 }
 
-/// The dot products of scale `h` of a group with every row of a tile. Row by row within a quad: the
-/// sums of different rows do not wait for one another.
+/// The dot products of scale `h` of a group, codes less their zero, with every row of a tile. Row by
+/// row within a quad: the sums of different rows do not wait for one another.
 #[inline(always)]
 fn dots<S: Simd, C: Codes, const T: usize>(
     simd: S,
     codes: &[S::Codes; 8],
-    x: &[&[i8; GROUP]; T],
+    x: &[&input::Codes; T],
     h: usize,
 ) -> [S::F32; T] {
     let quads = 8 / C::SCALES;
     let mut dots = [simd.splat(0.0); T];
+    let mut starts = [0; T];
+    for t in 0..T {
+        starts[t] = -C::ZERO * if C::SCALES == 1 { x[t].sum } else { x[t].half_sums[h] };
+    }
     if C::LINES == 4 {
-        let mut sums = [simd.dot4_zero(); T];
+        let mut sums = [simd.dot4_from(0); T];
+        for t in 0..T {
+            sums[t] = simd.dot4_from(starts[t]);
+        }
         for (q, &codes) in codes.iter().enumerate().skip(h * quads).take(quads) {
             for t in 0..T {
-                sums[t] = simd.dot4(sums[t], codes, quad(x[t], q));
+                sums[t] = simd.dot4(sums[t], codes, quad(&x[t].bytes, q));
             }
         }
         for t in 0..T {
-            dots[t] = simd.dot4_sum(sums[t]);
+            dots[t] = simd.dot4_sum(sums[t], starts[t]);
         }
     } else {
-        let mut sums = [simd.dot8_zero(); T];
+        let mut sums = [simd.dot8_from(0); T];
+        for t in 0..T {
+            sums[t] = simd.dot8_from(starts[t]);
+        }
         for (q, &codes) in codes.iter().enumerate().skip(h * quads).take(quads) {
             for t in 0..T {
-                sums[t] = simd.dot8(sums[t], codes, quad(x[t], q));
+                sums[t] = simd.dot8(sums[t], codes, quad(&x[t].bytes, q));
             }
         }
         for t in 0..T {
-            dots[t] = simd.dot8_sum(sums[t]);
+            dots[t] = simd.dot8_sum(sums[t], starts[t]);
         }
     }
     dots

@@ -32,7 +32,8 @@ pub(super) enum Scales {
     SuperHalf,
 }
 
-/// Scales and minima of 16 rows for one group of columns: `w = scale · q + min`.
+/// Scales and minima of 16 rows for one group of columns: `w = scale · q + min`, or
+/// `w = scale · (q - zero)` and `min` stays 0.
 #[derive(Clone, Copy)]
 pub(super) struct GroupScales {
     pub(super) scale: [f32; LANES],
@@ -119,11 +120,7 @@ impl Scales {
             for part in 0..S::PARTS {
                 let d = simd.load_f16(&halves(record), part);
                 match self {
-                    Self::Half { zero } => {
-                        let min = simd.mul(simd.splat(-f32::from(zero)), d);
-                        simd.store(d, &mut out[0].scale, part);
-                        simd.store(min, &mut out[0].min, part);
-                    }
+                    Self::Half { .. } => simd.store(d, &mut out[0].scale, part),
                     Self::HalfMin => {
                         let min = simd.load_f16(&halves(&record[2 * LANES..]), part);
                         simd.store(d, &mut out[0].scale, part);
@@ -144,9 +141,7 @@ impl Scales {
                         let (bytes, _) = record[2 * LANES..].as_chunks::<LANES>();
                         for (out, bytes) in out.iter_mut().zip(bytes) {
                             let scale = simd.mul(d, simd.load_i8(bytes, part));
-                            let min = simd.mul(simd.splat(-ZERO_Q6), scale);
                             simd.store(scale, &mut out.scale, part);
-                            simd.store(min, &mut out.min, part);
                         }
                     }
                 }

@@ -140,7 +140,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn dot4_zero(self) -> Self::Dot4 {
+    fn dot4_from(self, _start: i32) -> Self::Dot4 {
         // SAFETY: `self` proves the features.
         unsafe { _mm256_setzero_si256() }
     }
@@ -153,14 +153,17 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn dot4_sum(self, sum: Self::Dot4) -> Self::F32 {
+    fn dot4_sum(self, sum: Self::Dot4, start: i32) -> Self::F32 {
         // SAFETY: `self` proves the features.
-        unsafe { _mm256_cvtepi32_ps(_mm256_madd_epi16(sum, _mm256_set1_epi16(1))) }
+        unsafe {
+            let sum = _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+            _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_set1_epi32(start)))
+        }
     }
 
     #[inline(always)]
-    fn dot8_zero(self) -> Self::Dot8 {
-        [self.dot4_zero(); 2]
+    fn dot8_from(self, start: i32) -> Self::Dot8 {
+        [self.dot4_from(start); 2]
     }
 
     #[inline(always)]
@@ -169,12 +172,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn dot8_sum(self, sum: Self::Dot8) -> Self::F32 {
+    fn dot8_sum(self, sum: Self::Dot8, start: i32) -> Self::F32 {
         // SAFETY: `self` proves the features.
         unsafe {
             let low = _mm256_madd_epi16(sum[0], _mm256_set1_epi16(1));
             let high = _mm256_madd_epi16(sum[1], _mm256_set1_epi16(16));
-            _mm256_cvtepi32_ps(_mm256_add_epi32(low, high))
+            let sum = _mm256_add_epi32(low, high);
+            _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_set1_epi32(start)))
         }
     }
 }

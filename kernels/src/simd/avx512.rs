@@ -141,9 +141,9 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn dot4_zero(self) -> Self::Dot4 {
+    fn dot4_from(self, start: i32) -> Self::Dot4 {
         // SAFETY: `self` proves the features.
-        unsafe { _mm512_setzero_si512() }
+        unsafe { if VNNI { _mm512_set1_epi32(start) } else { _mm512_setzero_si512() } }
     }
 
     #[inline(always)]
@@ -160,20 +160,20 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn dot4_sum(self, sum: Self::Dot4) -> Self::F32 {
+    fn dot4_sum(self, sum: Self::Dot4, start: i32) -> Self::F32 {
         // SAFETY: `self` proves the features.
         unsafe {
             if VNNI {
-                _mm512_cvtepi32_ps(sum)
-            } else {
-                _mm512_cvtepi32_ps(_mm512_madd_epi16(sum, _mm512_set1_epi16(1)))
+                return _mm512_cvtepi32_ps(sum);
             }
+            let sum = _mm512_madd_epi16(sum, _mm512_set1_epi16(1));
+            _mm512_cvtepi32_ps(_mm512_add_epi32(sum, _mm512_set1_epi32(start)))
         }
     }
 
     #[inline(always)]
-    fn dot8_zero(self) -> Self::Dot8 {
-        [self.dot4_zero(); 2]
+    fn dot8_from(self, start: i32) -> Self::Dot8 {
+        [self.dot4_from(start); 2]
     }
 
     #[inline(always)]
@@ -185,15 +185,16 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn dot8_sum(self, sum: Self::Dot8) -> Self::F32 {
+    fn dot8_sum(self, sum: Self::Dot8, start: i32) -> Self::F32 {
         if VNNI {
-            return self.dot4_sum(sum[0]);
+            return self.dot4_sum(sum[0], start);
         }
         // SAFETY: `self` proves the features.
         unsafe {
             let low = _mm512_madd_epi16(sum[0], _mm512_set1_epi16(1));
             let high = _mm512_madd_epi16(sum[1], _mm512_set1_epi16(16));
-            _mm512_cvtepi32_ps(_mm512_add_epi32(low, high))
+            let sum = _mm512_add_epi32(low, high);
+            _mm512_cvtepi32_ps(_mm512_add_epi32(sum, _mm512_set1_epi32(start)))
         }
     }
 }

@@ -68,18 +68,18 @@ pub(crate) trait Simd: Copy {
     /// must be masked.
     fn or_bits(self, codes: Self::Codes, from: Self::Codes, left: i32, mask: u8) -> Self::Codes;
 
-    /// No products.
-    fn dot4_zero(self) -> Self::Dot4;
+    /// `start` and no products.
+    fn dot4_from(self, start: i32) -> Self::Dot4;
     /// Adds, in each lane, the products of its 4 codes (at most 15) with the 4 bytes `x`.
     fn dot4(self, sum: Self::Dot4, codes: Self::Codes, x: [i8; 4]) -> Self::Dot4;
-    /// The sums as floats.
-    fn dot4_sum(self, sum: Self::Dot4) -> Self::F32;
-    /// No products.
-    fn dot8_zero(self) -> Self::Dot8;
+    /// The sums as floats. `start` is what they started from: sums too narrow for it get it here.
+    fn dot4_sum(self, sum: Self::Dot4, start: i32) -> Self::F32;
+    /// `start` and no products.
+    fn dot8_from(self, start: i32) -> Self::Dot8;
     /// Adds, in each lane, the products of its 4 codes with the 4 bytes `x`.
     fn dot8(self, sum: Self::Dot8, codes: Self::Codes, x: [i8; 4]) -> Self::Dot8;
-    /// The sums as floats.
-    fn dot8_sum(self, sum: Self::Dot8) -> Self::F32;
+    /// The sums as floats, as [`Simd::dot4_sum`].
+    fn dot8_sum(self, sum: Self::Dot8, start: i32) -> Self::F32;
 }
 
 /// Work written once for all instruction sets. Implementations and what they call are marked

@@ -85,8 +85,8 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn dot4_zero(self) -> Self::Dot4 {
-        [0; LANES]
+    fn dot4_from(self, start: i32) -> Self::Dot4 {
+        [start; LANES]
     }
 
     #[inline(always)]
@@ -95,13 +95,13 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn dot4_sum(self, sum: Self::Dot4) -> Self::F32 {
-        self.dot8_sum(sum)
+    fn dot4_sum(self, sum: Self::Dot4, start: i32) -> Self::F32 {
+        self.dot8_sum(sum, start)
     }
 
     #[inline(always)]
-    fn dot8_zero(self) -> Self::Dot8 {
-        [0; LANES]
+    fn dot8_from(self, start: i32) -> Self::Dot8 {
+        [start; LANES]
     }
 
     #[inline(always)]
@@ -113,7 +113,7 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn dot8_sum(self, sum: Self::Dot8) -> Self::F32 {
+    fn dot8_sum(self, sum: Self::Dot8, _start: i32) -> Self::F32 {
         sum.map(|sum| sum as f32)
     }
 }
