@@ -142,64 +142,85 @@ impl Int8<'_> {
         }
         let (x, _) = self.x.tile(tile).as_chunks::<T>();
         match self.x.tile_lows(tile) {
-            None => Self::add::<S, C, T, false>(simd, part, (&x[range], &[]), &mut sums),
+            None => Self::add_all::<S, C, T, false>(simd, part, (&x[range], &[]), &mut sums),
             Some(lows) => {
                 let (lows, _) = lows.as_chunks::<T>();
                 let x = (&x[range.clone()], &lows[range]);
-                Self::add::<S, C, T, true>(simd, part, x, &mut sums);
+                Self::add_all::<S, C, T, true>(simd, part, x, &mut sums);
             }
         }
         self.strip.store(part.panel, tile, &sums);
     }
 
-    /// Adds the products of a part with the tile's codes, with low bytes where `FINE`. Loops only:
-    /// closures would be compiled without the caller's instruction set.
+    /// Adds the products of a part with the tile's codes: as many rows at a time as there are
+    /// registers for.
     #[inline(always)]
-    fn add<S: Simd, C: Codes, const T: usize, const FINE: bool>(
+    fn add_all<S: Simd, C: Codes, const T: usize, const FINE: bool>(
+        simd: S,
+        part: &Part<'_>,
+        x: (&[[Group; T]], &[[input::Codes; T]]),
+        sums: &mut [[f32; LANES]; T],
+    ) {
+        if T == 8 && S::PARTS > 1 {
+            Self::add::<S, C, T, 4, FINE>(simd, part, x, sums, 0);
+            Self::add::<S, C, T, 4, FINE>(simd, part, x, sums, 4);
+        } else {
+            Self::add::<S, C, T, T, FINE>(simd, part, x, sums, 0);
+        }
+    }
+
+    /// Adds the products of a part with the codes of `R` rows of the tile from `row` on, with low
+    /// bytes where `FINE`. Loops only: closures would be compiled without the caller's instruction
+    /// set.
+    #[inline(always)]
+    fn add<S: Simd, C: Codes, const T: usize, const R: usize, const FINE: bool>(
         simd: S,
         part: &Part<'_>,
         (x, lows): (&[[Group; T]], &[[input::Codes; T]]),
         sums: &mut [[f32; LANES]; T],
+        row: usize,
     ) {
+        let sums = &mut sums[row..row + R];
         for lanes in 0..S::PARTS {
-            let mut acc = [simd.splat(0.0); T];
-            for t in 0..T {
+            let mut acc = [simd.splat(0.0); R];
+            for t in 0..R {
                 acc[t] = simd.load(&sums[t], lanes);
             }
             let lines = part.lines.chunks_exact(C::LINES);
             let scales = part.scales.chunks_exact(C::SCALES);
             for (g, ((lines, scales), x)) in lines.zip(scales).zip(x).enumerate() {
                 let codes = unpack::<S, C>(simd, lines, lanes);
-                let mut high = [&x[0].high; T];
-                for t in 0..T {
+                let x = &x[row..row + R];
+                let mut high = [&x[0].high; R];
+                for t in 0..R {
                     high[t] = &x[t].high;
                 }
                 for (h, scales) in scales.iter().enumerate() {
-                    let mut dots = dots::<S, C, T>(simd, &codes, &high, h);
+                    let mut dots = dots::<S, C, R>(simd, &codes, &high, h);
                     if FINE {
-                        let mut low = [&lows[g][0]; T];
-                        for t in 0..T {
-                            low[t] = &lows[g][t];
+                        let mut low = [&lows[g][0]; R];
+                        for t in 0..R {
+                            low[t] = &lows[g][row + t];
                         }
-                        let lows = self::dots::<S, C, T>(simd, &codes, &low, h);
-                        for t in 0..T {
+                        let lows = self::dots::<S, C, R>(simd, &codes, &low, h);
+                        for t in 0..R {
                             dots[t] = simd.mul_add(dots[t], simd.splat(256.0), lows[t]);
                         }
                     }
                     let scale = simd.load(&scales.scale, lanes);
-                    for t in 0..T {
+                    for t in 0..R {
                         let dot = simd.mul(dots[t], scale);
                         acc[t] = simd.mul_add(dot, simd.splat(x[t].scale), acc[t]);
                     }
                     if C::ZERO == 0 {
                         let min = simd.load(&scales.min, lanes);
-                        for t in 0..T {
+                        for t in 0..R {
                             acc[t] = simd.mul_add(min, simd.splat(x[t].bias), acc[t]);
                         }
                     }
                 }
             }
-            for t in 0..T {
+            for t in 0..R {
                 simd.store(acc[t], &mut sums[t], lanes);
             }
         }
