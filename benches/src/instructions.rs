@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// than 5 % higher.
     #[arg(long)]
     check: Option<PathBuf>,
-    /// Write the counts to this file instead.
+    /// Write the counts to this file.
     #[arg(long)]
     write: Option<PathBuf>,
     /// The program that runs a case, from `cargo build --release -p kernels`.

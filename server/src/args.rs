@@ -96,7 +96,7 @@ pub struct EngineArgs {
     #[arg(long, env = "CENTO_THREADS", value_name = "N")]
     pub threads: Option<NonZeroUsize>,
 
-    /// Number format of cached keys and values: f16, bf16, f32, or int8 (half the memory of f16;
+    /// Number format of cached keys and values: f16, bf16, f32, or int8 (about half the memory of f16;
     /// off by at most 1/252 of the largest of 32 numbers).
     #[arg(long, env = "CENTO_KV_DTYPE", value_name = "FORMAT", default_value = "f16")]
     pub kv_dtype: KvDtype,

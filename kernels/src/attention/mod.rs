@@ -8,11 +8,12 @@
 //! out      = sum_r softmax(score)(r) V[r]
 //! ```
 //!
-//! A row that sees nothing gives zeros.
-
+//! A row that sees nothing gives zeros. Where keys are spread over their dims (see
+//! [`crate::KvDtype::Int8`]), so is the rotated query.
 //!
 //! Invariant: a row's result depends on its own position and the rows it sees, to the bit. Every
-//! score and every output dim is one chain of multiply-adds in a fixed order; a run is cut into
+//! output dim is one chain of multiply-adds in a fixed order, every score the sum of two (even and
+//! odd dims); a run is cut into
 //! splits of [`SPLIT_ROWS`] rows counted from its own start, each split is attended page by page
 //! from a fresh state, and the states are merged in order. Tiles of queries, threads and pages
 //! passed over because nobody sees them change none of that.

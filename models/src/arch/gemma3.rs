@@ -51,7 +51,7 @@ fn gemma(base: Description) -> Description {
         qk_norm: true,
         post_norms: true,
         // A few numbers are hundreds of times larger than those beside them: the rounding of 8 bits
-        // decides how some joins go on. With 16, log-probabilities are off by less than 1e-3.
+        // decides how some joins go on. With 16, log-probabilities are off by 1e-3 on average.
         activation_bits: CodeBits::Sixteen,
         gate: Gate::GeluTanh,
         embed_scale: (base.dim as f32).sqrt(),

@@ -36,10 +36,10 @@ fn smollm2_135m() {
     check("smollm2-135m", KvDtype::F16, None);
 }
 
-/// Scalar code would take minutes; the tiny models run on it.
+/// Scalar code would take minutes; the tiny models run on it. The widest set is the default.
 #[test]
-fn smollm2_135m_with_every_vector_instruction_set() {
-    for isa in Isa::available().filter(|&isa| isa != Isa::Scalar) {
+fn smollm2_135m_with_every_other_vector_instruction_set() {
+    for isa in Isa::available().filter(|&isa| isa != Isa::Scalar && isa != Isa::best()) {
         check("smollm2-135m", KvDtype::F16, Some(isa));
     }
 }
