@@ -38,7 +38,7 @@ pub use gated::{Gate, gated};
 pub use isa::{Isa, UnknownIsa};
 pub use kv::{HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PageId, PoolError, RowAddr, UnknownKvDtype};
 pub use kv_append::{KvRows, kv_append};
-pub use matmul::{CodeBits, Input, Matrix, PackError, matmul, matmul_each};
+pub use matmul::{Input, Matrix, PackError, Refine, matmul, matmul_each};
 pub use memory::Arena;
 pub use merge::{PartialState, merge};
 pub use peak::{peak_f32, peak_f32_ops, peak_int8, peak_int8_ops};

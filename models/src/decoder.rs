@@ -8,7 +8,7 @@ use crate::parts::{Layer, Parts};
 use crate::rope::Frequencies;
 use crate::{Batch, Model, ModelShape};
 use kernels::{
-    AttentionScratch, AttentionShape, CodeBits, Cpu, Input, KvPool, KvRows, PageId, Queries,
+    AttentionScratch, AttentionShape, Cpu, Input, KvPool, KvRows, PageId, Queries, Refine,
     RopeTable,
 };
 
@@ -98,7 +98,7 @@ impl Decoder {
         let queries = Queries { layer: index, q: rows.q, positions, spans: batch.spans, rope };
         let shape = attention_shape(d, kind);
         kernels::attention(cpu, kv, &shape, &queries, rows.attention, rows.attended);
-        rows.input.set(cpu, d.activation_bits, rows.attended, d.heads * d.head_dim);
+        rows.input.set(cpu, d.refine, rows.attended, d.heads * d.head_dim);
         kernels::matmul(cpu, &layer.attention_out, rows.input, rows.normed); // [T, C]
         rows.add_normed(cpu, layer.post_attention_norm.as_deref(), d.norm_eps);
 
@@ -123,7 +123,7 @@ impl Decoder {
         let normed = &mut rows.normed[..wanted.len() * d.dim];
         kernels::rms_norm(cpu, gathered, &parts.final_norm, d.norm_eps, normed);
         // Few rows, and nothing after them evens out their rounding.
-        rows.input.set(cpu, CodeBits::Sixteen, normed, d.dim);
+        rows.input.set(cpu, Refine::Always, normed, d.dim);
         kernels::matmul(cpu, parts.output(), rows.input, logits); // [wanted, vocab]
         if let Some(cap) = d.final_softcap {
             for l in logits.iter_mut() {
@@ -280,7 +280,7 @@ struct Rows<'s> {
 impl Rows<'_> {
     /// The residual stream, normed, becomes the input of the products that follow.
     fn normed_input(&mut self, cpu: &Cpu, d: &Description, norm: &[f32]) {
-        self.input.set_normed(cpu, d.activation_bits, self.x, (norm, d.norm_eps));
+        self.input.set_normed(cpu, d.refine, self.x, (norm, d.norm_eps));
     }
 
     /// Biases, and the norm of keys.
@@ -311,7 +311,7 @@ impl Rows<'_> {
     fn feed_forward(&mut self, cpu: &Cpu, d: &Description, layer: &Layer) {
         let (w, out) = ([&layer.gate, &layer.up], [&mut *self.gate, &mut *self.up]);
         kernels::matmul_each(cpu, w, self.input, out);
-        self.input.set_gated(cpu, d.activation_bits, d.gate, (self.gate, self.up), d.ffn);
+        self.input.set_gated(cpu, d.refine, d.gate, (self.gate, self.up), d.ffn);
         kernels::matmul(cpu, &layer.down, self.input, self.normed);
     }
 

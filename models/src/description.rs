@@ -6,7 +6,7 @@
 use crate::config::Keys;
 use crate::rope::Frequencies;
 use crate::{LoadError, Weights};
-use kernels::{CodeBits, Gate, HEAD_DIM_MAX, RopeStyle};
+use kernels::{Gate, HEAD_DIM_MAX, Refine, RopeStyle};
 
 /// A model, described for the decoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +40,8 @@ pub(crate) struct Description {
     pub(crate) post_norms: bool,
     /// The feed-forward layer's activation.
     pub(crate) gate: Gate,
-    /// Codes of the activations that layers multiply.
-    pub(crate) activation_bits: CodeBits,
+    /// Which groups of the activations that layers multiply are quantized twice.
+    pub(crate) refine: Refine,
     /// Embeddings are multiplied by this.
     pub(crate) embed_scale: f32,
     /// Scores are multiplied by this.
@@ -259,7 +259,7 @@ impl Description {
             qkv_bias: false,
             qk_norm: false,
             post_norms: false,
-            activation_bits: CodeBits::Eight,
+            refine: Refine::Never,
             gate: Gate::Silu,
             embed_scale: 1.0,
             attention_scale: (head_dim as f32).sqrt().recip(),

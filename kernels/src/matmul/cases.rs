@@ -1,6 +1,6 @@
 //! The shapes and inputs that drive tests and benches.
 
-use super::{CodeBits, Input, Matrix, matmul, reference};
+use super::{Input, Matrix, Refine, matmul, reference};
 use crate::case::{Case, Expected, Rng, Tolerance, Trial, Work};
 use crate::{BlockFormat, Cpu, dequantize};
 
@@ -49,7 +49,7 @@ impl Case for Product {
         let mut dequantized = vec![0.0; self.rows * self.cols];
         dequantize(self.format, &bytes, &mut dequantized);
         let mut input = Input::new();
-        input.set(cpu, CodeBits::Eight, &rng.activations(self.tokens * self.cols), self.cols);
+        input.set(cpu, Refine::Never, &rng.activations(self.tokens * self.cols), self.cols);
         let matrix = Matrix::pack(cpu, self.format, self.rows, self.cols, &bytes);
         Box::new(ProductTrial {
             matrix: matrix.expect("the case's shape is whole blocks"),

@@ -6,8 +6,10 @@
 //! is computed here once for all weight rows. A weight `w = s · (q - z)` needs the integer
 //! `Σ q code - z · Σ code`, so the sum of the codes is here too.
 //!
-//! A *fine* input has 16-bit codes, `256 · high + low`, in two planes of bytes, for products whose
-//! rounding a model's answer would show: twice the arithmetic over the same weights.
+//! Where a model's answer would show the rounding, groups are *refined*: what the codes left of them
+//! is quantized once more, and products add it. Error lies where numbers are large, so [`Refine`]
+//! may ask it for outliers alone: for the groups of a row that hold more than an even share of the
+//! row's error, which are about a fifth.
 //!
 //! Groups lie as products walk them: by tile of 8 (at the end 4, 2, 1) rows, then group by group,
 //! the rows of the tile side by side.
@@ -34,52 +36,40 @@ pub struct Input {
     floats: Vec<f32>,
     /// `[tiles, cols / GROUP rounded up, rows of the tile]`.
     groups: Vec<Group>,
-    /// The low bytes of 16-bit codes, in the same order; empty unless fine.
-    lows: Vec<Codes>,
+    /// What those left, where some row of a tile asks for it: in the room a tile has in `groups`, as
+    /// many as [`Input::refined`] lists. Empty when nothing is refined.
+    rests: Vec<Group>,
+    /// Which groups the rests are of: of a tile in the same room, ascending.
+    refined: Vec<u32>,
+    /// How many: of a tile at its first row.
+    refined_lens: Vec<u32>,
 }
 
 /// int8 activations of one row and [`GROUP`] columns, with all a product needs of them in one
 /// place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Group {
-    /// Of a fine input, the high bytes.
-    pub(crate) high: Codes,
-    /// What a code of 1 stands for; of a fine input, a low code of 1.
-    pub(crate) scale: f32,
-    /// `scale · Σ codes`, high bytes counting 256 times where there are low ones.
-    pub(crate) bias: f32,
-}
-
-/// Codes of one row and [`GROUP`] columns, and their sums.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Codes {
     /// From -127 to 127; 0 beyond the last column.
-    pub(crate) bytes: [i8; GROUP],
-    /// Their sum.
+    pub(crate) codes: [i8; GROUP],
+    /// Sum of the codes.
     pub(crate) sum: i32,
     /// The same of either half.
     pub(crate) half_sums: [i32; 2],
+    /// What a code of 1 stands for.
+    pub(crate) scale: f32,
+    /// `scale · Σ codes`.
+    pub(crate) bias: f32,
 }
 
-impl Codes {
-    /// Zeros.
-    const ZERO: Self = Self { bytes: [0; GROUP], sum: 0, half_sums: [0; 2] };
-
-    #[inline(always)]
-    fn new(bytes: [i8; GROUP]) -> Self {
-        let (halves, _) = bytes.as_chunks::<{ GROUP / 2 }>();
-        let half_sums = [sum_bytes(&halves[0]), sum_bytes(&halves[1])];
-        Self { bytes, sum: half_sums[0] + half_sums[1], half_sums }
-    }
-}
-
-/// Bits of an activation's code.
+/// Which groups are quantized twice. A product costs as much more as there are of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CodeBits {
-    /// To 1 part in 254 of the largest of its group.
-    Eight,
-    /// To 1 part in 65,000, for twice the arithmetic.
-    Sixteen,
+pub enum Refine {
+    /// None: codes are true to 1 part in 254 of the largest of their group.
+    Never,
+    /// Those that hold more than an even share of their row's error.
+    Outliers,
+    /// All: to 1 part in 64,000.
+    Always,
 }
 
 impl Input {
@@ -92,8 +82,8 @@ impl Input {
     ///
     /// # Panics
     /// When `x` is not whole rows.
-    pub fn set(&mut self, cpu: &Cpu, bits: CodeBits, x: &[f32], cols: usize) {
-        self.fill(cpu, bits, (x.len(), cols), |range, out| out.copy_from_slice(&x[range]));
+    pub fn set(&mut self, cpu: &Cpu, refine: Refine, x: &[f32], cols: usize) {
+        self.fill(cpu, refine, (x.len(), cols), |range, out| out.copy_from_slice(&x[range]));
     }
 
     /// Takes what [`crate::rms_norm`] makes of `x`, while it is in the caches.
@@ -103,11 +93,11 @@ impl Input {
     pub fn set_normed(
         &mut self,
         cpu: &Cpu,
-        bits: CodeBits,
+        refine: Refine,
         x: &[f32],
         (weight, eps): (&[f32], f32),
     ) {
-        self.fill(cpu, bits, (x.len(), weight.len()), |range, out| {
+        self.fill(cpu, refine, (x.len(), weight.len()), |range, out| {
             cpu.vectorize(rms_norm::Rows { x: &x[range], weight, eps, out });
         });
     }
@@ -120,13 +110,13 @@ impl Input {
     pub fn set_gated(
         &mut self,
         cpu: &Cpu,
-        bits: CodeBits,
+        refine: Refine,
         gate: Gate,
         (g, u): (&[f32], &[f32]),
         cols: usize,
     ) {
         assert_eq!(g.len(), u.len(), "one gate per value");
-        self.fill(cpu, bits, (g.len(), cols), |range, out| {
+        self.fill(cpu, refine, (g.len(), cols), |range, out| {
             cpu.vectorize(gated::Elements { gate, g: &g[range.clone()], u: &u[range], out });
         });
     }
@@ -135,31 +125,50 @@ impl Input {
     fn fill(
         &mut self,
         cpu: &Cpu,
-        bits: CodeBits,
+        refine: Refine,
         (len, cols): (usize, usize),
         make: impl Fn(Range<usize>, &mut [f32]) + Sync,
     ) {
         assert!(cols > 0 && len.is_multiple_of(cols), "whole rows");
         let (rows, per_row) = (len / cols, cols.div_ceil(GROUP));
-        let fine = if bits == CodeBits::Sixteen { rows * per_row } else { 0 };
+        let again = if refine == Refine::Never { 0 } else { rows };
         self.cols = cols;
         self.floats.resize(len, 0.0);
         self.groups.resize(rows * per_row, Group::ZERO);
-        self.lows.resize(fine, Codes::ZERO);
+        self.rests.resize(again * per_row, Group::ZERO);
+        self.refined.resize(again * per_row, 0);
+        self.refined_lens.resize(again, 0);
         let floats = Disjoint::new(&mut self.floats);
         let groups = Disjoint::new(&mut self.groups);
-        let lows = Disjoint::new(&mut self.lows);
+        let rests = Disjoint::new(&mut self.rests);
+        let refined = Disjoint::new(&mut self.refined);
+        let refined_lens = Disjoint::new(&mut self.refined_lens);
         cpu.split(rows.div_ceil(TILE), GRAIN / (TILE * cols), |range| {
             for tile in tiles(range.start * TILE..(range.end * TILE).min(rows)) {
-                let elements = tile.first * cols..(tile.first + tile.len) * cols;
-                let of_tile = tile.first * per_row..(tile.first + tile.len) * per_row;
-                let of_lows = of_tile.start.min(fine)..of_tile.end.min(fine);
+                let of_rows = tile.first..tile.first + tile.len;
+                let elements = of_rows.start * cols..of_rows.end * cols;
+                let of_tile = of_rows.start * per_row..of_rows.end * per_row;
+                let again = of_tile.start.min(again * per_row)..of_tile.end.min(again * per_row);
                 // SAFETY: every tile, and what lies in its ranges, is one task's.
-                let (x, groups, lows) = unsafe {
-                    (floats.range(elements.clone()), groups.range(of_tile), lows.range(of_lows))
-                };
+                let (x, groups) =
+                    unsafe { (floats.range(elements.clone()), groups.range(of_tile)) };
                 make(elements, x);
-                cpu.vectorize(Quantize { x, cols, tile, groups, lows });
+                cpu.vectorize(Quantize { x, cols, tile, groups });
+                if refine == Refine::Never {
+                    continue;
+                }
+                // SAFETY: as above.
+                let (rests, refined, len) = unsafe {
+                    (rests.range(again.clone()), refined.range(again), refined_lens.range(of_rows))
+                };
+                let always = refine == Refine::Always;
+                cpu.vectorize(QuantizeRests {
+                    of: Quantize { x, cols, tile, groups },
+                    always,
+                    rests,
+                    refined,
+                    len: &mut len[0],
+                });
             }
         });
     }
@@ -190,15 +199,13 @@ impl Input {
         let tile = tiles(0..self.rows()).find(|tile| row < tile.first + tile.len);
         let tile = tile.expect("a row of the input");
         for (g, out) in out.chunks_mut(GROUP).enumerate() {
-            let at = g * tile.len + row - tile.first;
-            let group = &self.tile(tile)[at];
-            for (i, out) in out.iter_mut().enumerate() {
-                let high = i32::from(group.high.bytes[i]);
-                let code = self
-                    .tile_lows(tile)
-                    .map_or(high, |lows| high * 256 + i32::from(lows[at].bytes[i]));
-                *out = code as f32 * group.scale;
-            }
+            self.tile(tile)[g * tile.len + row - tile.first].add_to(out);
+        }
+        let (refined, rests) = self.rests(tile);
+        for (&g, rests) in refined.iter().zip(rests.chunks_exact(tile.len)) {
+            let first = g as usize * GROUP;
+            let end = (first + GROUP).min(self.cols);
+            rests[row - tile.first].add_to(&mut out[first..end]);
         }
     }
 
@@ -209,10 +216,14 @@ impl Input {
         &self.groups[self.range(tile)]
     }
 
-    /// The low bytes of the codes of a tile; none unless fine.
+    /// Which groups of a tile are refined, ascending, and what was left of them, `[groups refined,
+    /// rows of the tile]`.
     #[inline(always)]
-    pub(super) fn tile_lows(&self, tile: Tile) -> Option<&[Codes]> {
-        self.lows.get(self.range(tile)).filter(|lows| !lows.is_empty())
+    pub(super) fn rests(&self, tile: Tile) -> (&[u32], &[Group]) {
+        let Some(&len) = self.refined_lens.get(tile.first) else { return (&[], &[]) };
+        let first = self.range(tile).start;
+        let rests = &self.rests[first..first + len as usize * tile.len];
+        (&self.refined[first..first + len as usize], rests)
     }
 
     #[inline(always)]
@@ -224,11 +235,21 @@ impl Input {
 
 impl Group {
     /// Zeros.
-    const ZERO: Self = Self { high: Codes::ZERO, scale: 0.0, bias: 0.0 };
+    const ZERO: Self = Self { codes: [0; GROUP], sum: 0, half_sums: [0; 2], scale: 0.0, bias: 0.0 };
 
-    /// Codes and scale of 8 bits; with `LOWS`, of 16.
+    /// Of up to [`GROUP`] numbers.
     #[inline(always)]
-    fn quantize<const LOWS: bool>(x: &[f32; GROUP], lows: &mut Codes) -> Self {
+    fn of(x: &[f32]) -> Self {
+        if let Some(x) = x.as_array() {
+            return Self::quantize(x);
+        }
+        let mut padded = [0.0; GROUP];
+        padded[..x.len()].copy_from_slice(x);
+        Self::quantize(&padded)
+    }
+
+    #[inline(always)]
+    fn quantize(x: &[f32; GROUP]) -> Self {
         // The bits of |x| order as the numbers do, with infinity and NaN above all: a NaN makes
         // the scale NaN. Integer maxima are vectorized, float ones are not.
         let max = x.iter().fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
@@ -239,20 +260,27 @@ impl Group {
         for (code, x) in codes.iter_mut().zip(x) {
             *code = rounded(x * inverse) as i8;
         }
-        let high = Codes::new(codes);
-        let (mut unit, mut sum) = (scale, high.sum);
-        if LOWS {
-            let mut low_codes = [0; GROUP];
-            for ((low, &high), x) in low_codes.iter_mut().zip(&codes).zip(x) {
-                // At most half a high code is left, 128 low ones: one more than there are.
-                let left = rounded((x - f32::from(high) * scale) * inverse * 256.0);
-                *low = left.min(127) as i8;
-            }
-            *lows = Codes::new(low_codes);
-            unit = scale / 256.0;
-            sum = high.sum * 256 + lows.sum;
+        let (halves, _) = codes.as_chunks::<{ GROUP / 2 }>();
+        let half_sums = [sum_bytes(&halves[0]), sum_bytes(&halves[1])];
+        let sum = half_sums[0] + half_sums[1];
+        Self { codes, sum, half_sums, scale, bias: sum as f32 * scale }
+    }
+
+    /// What the codes leave of the numbers they were made from.
+    #[inline(always)]
+    fn rest(&self, x: &[f32]) -> Self {
+        let mut left = [0.0; GROUP];
+        for ((left, x), &code) in left.iter_mut().zip(x).zip(&self.codes) {
+            *left = x - f32::from(code) * self.scale;
         }
-        Self { high, scale: unit, bias: sum as f32 * unit }
+        Self::quantize(&left)
+    }
+
+    /// Adds the numbers that the codes stand for.
+    fn add_to(&self, out: &mut [f32]) {
+        for (out, &code) in out.iter_mut().zip(&self.codes) {
+            *out += f32::from(code) * self.scale;
+        }
     }
 }
 
@@ -277,33 +305,71 @@ struct Quantize<'a> {
     cols: usize,
     tile: Tile,
     groups: &'a mut [Group],
-    /// Empty unless fine.
-    lows: &'a mut [Codes],
 }
 
 impl Vectorized for Quantize<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _simd: S) {
-        if self.lows.is_empty() { self.rows::<false>() } else { self.rows::<true>() }
-    }
-}
-
-impl Quantize<'_> {
-    #[inline(always)]
-    fn rows<const LOWS: bool>(self) {
-        let mut none = Codes::ZERO;
         for (row, x) in self.x.chunks_exact(self.cols).enumerate() {
             for (g, x) in x.chunks(GROUP).enumerate() {
-                let at = g * self.tile.len + row;
-                let lows = if LOWS { &mut self.lows[at] } else { &mut none };
-                self.groups[at] = if let Some(x) = x.as_array() {
-                    Group::quantize::<LOWS>(x, lows)
-                } else {
-                    let mut padded = [0.0; GROUP];
-                    padded[..x.len()].copy_from_slice(x);
-                    Group::quantize::<LOWS>(&padded, lows)
-                };
+                self.groups[g * self.tile.len + row] = Group::of(x);
             }
         }
     }
+}
+
+/// Quantizes again what is left of a tile.
+struct QuantizeRests<'a> {
+    of: Quantize<'a>,
+    /// All groups, and not outliers alone.
+    always: bool,
+    rests: &'a mut [Group],
+    refined: &'a mut [u32],
+    len: &'a mut u32,
+}
+
+impl Vectorized for QuantizeRests<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _simd: S) {
+        let Quantize { x, cols, tile, groups } = self.of;
+        let shares = even_shares(groups, tile);
+        let tile_groups = groups.chunks_exact(tile.len).enumerate();
+        let mut rests = self.rests.chunks_exact_mut(tile.len);
+        *self.len = 0;
+        for (g, groups) in tile_groups {
+            // A row that does not need it gets zeros, which change nothing: no answer depends on
+            // which rows share a tile.
+            let needs = |row: usize| self.always || error(&groups[row]) > shares[row];
+            if !(0..tile.len).any(needs) {
+                continue;
+            }
+            self.refined[*self.len as usize] = g as u32;
+            *self.len += 1;
+            let rests = rests.next().expect("as many as groups");
+            for (row, rest) in rests.iter_mut().enumerate() {
+                let end = ((g + 1) * GROUP).min(cols);
+                let x = &x[row * cols + g * GROUP..row * cols + end];
+                *rest = if needs(row) { groups[row].rest(x) } else { Group::ZERO };
+            }
+        }
+    }
+}
+
+/// Of each row of a tile, the error of a group if all had the same.
+#[inline(always)]
+fn even_shares(groups: &[Group], tile: Tile) -> [f32; TILE] {
+    let mut shares = [0.0; TILE];
+    for groups in groups.chunks_exact(tile.len) {
+        for (share, group) in shares.iter_mut().zip(groups) {
+            *share += error(group);
+        }
+    }
+    let per_row = groups.len() / tile.len;
+    shares.map(|sum| sum / per_row as f32)
+}
+
+/// The mean square that rounding takes from a group, but for a constant factor.
+#[inline(always)]
+fn error(group: &Group) -> f32 {
+    group.scale * group.scale
 }

@@ -2,9 +2,10 @@
 //!
 //! Invariant: an output is reduced over groups `g` in order, starting from 0, by
 //! `acc = fma(dot_g · scale_g, scale_x_g, acc); acc = fma(min_g, bias_g, acc)` (with exact integer
-//! `dot_g`, of a fine input `256 · high + low` rounded once), whatever the number of rows in a tile
-//! and the cut into panels and columns. Where weights have a zero code and no minima, `dot_g` is of
-//! codes less that zero, and the second step falls away: the sum starts at `-zero · Σ codes`.
+//! `dot_g`), whatever the number of rows in a tile and the cut into panels. Where weights have a zero
+//! code and no minima, `dot_g` is of codes less that zero, and the second step falls away: the sum
+//! starts at `-zero · Σ codes`. After every [`DECODED`] scales, rests of refined groups are added in
+//! the same way.
 
 use super::input::{self, Group, Input, quad};
 use super::quantized::{Line, Quantized, Width};
@@ -32,6 +33,60 @@ trait Codes {
     const SCALES: usize = 1;
     /// The code that stands for 0; 0 where there are minima instead.
     const ZERO: i32;
+    /// How their products are summed.
+    type Sums: Sums;
+}
+
+/// Sums of products of codes and bytes, see [`Simd`].
+trait Sums {
+    type Sum<S: Simd>: Copy;
+    fn start<S: Simd>(simd: S, start: i32) -> Self::Sum<S>;
+    fn add<S: Simd>(simd: S, sum: Self::Sum<S>, codes: S::Codes, x: [i8; 4]) -> Self::Sum<S>;
+    fn sum<S: Simd>(simd: S, sum: Self::Sum<S>, start: i32) -> S::F32;
+}
+
+/// Of codes of 4 bits.
+struct OfNibbles;
+
+impl Sums for OfNibbles {
+    type Sum<S: Simd> = S::Dot4;
+
+    #[inline(always)]
+    fn start<S: Simd>(simd: S, start: i32) -> S::Dot4 {
+        simd.dot4_from(start)
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(simd: S, sum: S::Dot4, codes: S::Codes, x: [i8; 4]) -> S::Dot4 {
+        simd.dot4(sum, codes, x)
+    }
+
+    #[inline(always)]
+    fn sum<S: Simd>(simd: S, sum: S::Dot4, start: i32) -> S::F32 {
+        simd.dot4_sum(sum, start)
+    }
+}
+
+/// Of codes of up to 8 bits.
+struct OfBytes;
+
+impl Sums for OfBytes {
+    type Sum<S: Simd> = S::Dot8;
+
+    #[inline(always)]
+    fn start<S: Simd>(simd: S, start: i32) -> S::Dot8 {
+        simd.dot8_from(start)
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(simd: S, sum: S::Dot8, codes: S::Codes, x: [i8; 4]) -> S::Dot8 {
+        simd.dot8(sum, codes, x)
+    }
+
+    #[inline(always)]
+    fn sum<S: Simd>(simd: S, sum: S::Dot8, start: i32) -> S::F32 {
+        simd.dot8_sum(sum, start)
+    }
 }
 
 struct Four;
@@ -44,32 +99,38 @@ struct Eight;
 impl Codes for Four {
     const WIDTH: Width = Width::Four;
     const ZERO: i32 = 0;
+    type Sums = OfNibbles;
 }
 
 impl Codes for FourZero {
     const WIDTH: Width = Width::Four;
     const ZERO: i32 = 8;
+    type Sums = OfNibbles;
 }
 
 impl Codes for Five {
     const WIDTH: Width = Width::Five;
     const ZERO: i32 = 0;
+    type Sums = OfBytes;
 }
 
 impl Codes for FiveZero {
     const WIDTH: Width = Width::Five;
     const ZERO: i32 = 16;
+    type Sums = OfBytes;
 }
 
 impl Codes for SixHalves {
     const WIDTH: Width = Width::Six;
     const SCALES: usize = 2;
     const ZERO: i32 = 32;
+    type Sums = OfBytes;
 }
 
 impl Codes for Eight {
     const WIDTH: Width = Width::Eight;
     const ZERO: i32 = 128;
+    type Sums = OfBytes;
 }
 
 impl Vectorized for Int8<'_> {
@@ -141,42 +202,42 @@ impl Int8<'_> {
             self.strip.load(part.panel, tile, &mut sums);
         }
         let (x, _) = self.x.tile(tile).as_chunks::<T>();
-        match self.x.tile_lows(tile) {
-            None => Self::add_all::<S, C, T, false>(simd, part, (&x[range], &[]), &mut sums),
-            Some(lows) => {
-                let (lows, _) = lows.as_chunks::<T>();
-                let x = (&x[range.clone()], &lows[range]);
-                Self::add_all::<S, C, T, true>(simd, part, x, &mut sums);
-            }
+        Self::add_all::<S, C, T, false>(simd, part, (&x[range.clone()], &[]), &mut sums);
+        let (refined, rests) = self.x.rests(tile);
+        if !refined.is_empty() {
+            let before = |end: usize| refined.partition_point(|&g| (g as usize) < end);
+            let of_part = before(range.start)..before(range.end);
+            let (rests, _) = rests.as_chunks::<T>();
+            let x = (&rests[of_part.clone()], &refined[of_part]);
+            Self::add_all::<S, C, T, true>(simd, part, x, &mut sums);
         }
         self.strip.store(part.panel, tile, &sums);
     }
 
-    /// Adds the products of a part with the tile's codes: as many rows at a time as there are
-    /// registers for.
+    /// Adds the products of a part with codes of the tile, of all its groups or (`LISTED`) of those
+    /// in a list: as many rows at a time as there are registers for.
     #[inline(always)]
-    fn add_all<S: Simd, C: Codes, const T: usize, const FINE: bool>(
+    fn add_all<S: Simd, C: Codes, const T: usize, const LISTED: bool>(
         simd: S,
         part: &Part<'_>,
-        x: (&[[Group; T]], &[[input::Codes; T]]),
+        x: (&[[Group; T]], &[u32]),
         sums: &mut [[f32; LANES]; T],
     ) {
         if T == 8 && S::PARTS > 1 {
-            Self::add::<S, C, T, 4, FINE>(simd, part, x, sums, 0);
-            Self::add::<S, C, T, 4, FINE>(simd, part, x, sums, 4);
+            Self::add::<S, C, T, 4, LISTED>(simd, part, x, sums, 0);
+            Self::add::<S, C, T, 4, LISTED>(simd, part, x, sums, 4);
         } else {
-            Self::add::<S, C, T, T, FINE>(simd, part, x, sums, 0);
+            Self::add::<S, C, T, T, LISTED>(simd, part, x, sums, 0);
         }
     }
 
-    /// Adds the products of a part with the codes of `R` rows of the tile from `row` on, with low
-    /// bytes where `FINE`. Loops only: closures would be compiled without the caller's instruction
-    /// set.
+    /// Adds the products of a part with the codes of `R` rows of the tile from `row` on. Loops only:
+    /// closures would be compiled without the caller's instruction set.
     #[inline(always)]
-    fn add<S: Simd, C: Codes, const T: usize, const R: usize, const FINE: bool>(
+    fn add<S: Simd, C: Codes, const T: usize, const R: usize, const LISTED: bool>(
         simd: S,
         part: &Part<'_>,
-        (x, lows): (&[[Group; T]], &[[input::Codes; T]]),
+        (x, list): (&[[Group; T]], &[u32]),
         sums: &mut [[f32; LANES]; T],
         row: usize,
     ) {
@@ -186,27 +247,15 @@ impl Int8<'_> {
             for t in 0..R {
                 acc[t] = simd.load(&sums[t], lanes);
             }
-            let lines = part.lines.chunks_exact(C::LINES);
-            let scales = part.scales.chunks_exact(C::SCALES);
-            for (g, ((lines, scales), x)) in lines.zip(scales).zip(x).enumerate() {
-                let codes = unpack::<S, C>(simd, lines, lanes);
+            for (i, x) in x.iter().enumerate() {
+                let g = if LISTED { list[i] as usize - part.first } else { i };
+                let lines = &part.lines[g * C::LINES..][..C::LINES];
+                let scales = &part.scales[g * C::SCALES..][..C::SCALES];
                 let x = &x[row..row + R];
-                let mut high = [&x[0].high; R];
-                for t in 0..R {
-                    high[t] = &x[t].high;
-                }
-                for (h, scales) in scales.iter().enumerate() {
-                    let mut dots = dots::<S, C, R>(simd, &codes, &high, h);
-                    if FINE {
-                        let mut low = [&lows[g][0]; R];
-                        for t in 0..R {
-                            low[t] = &lows[g][row + t];
-                        }
-                        let lows = self::dots::<S, C, R>(simd, &codes, &low, h);
-                        for t in 0..R {
-                            dots[t] = simd.mul_add(dots[t], simd.splat(256.0), lows[t]);
-                        }
-                    }
+                let group = Operands { simd, lines, part: lanes, x };
+                for h in 0..C::SCALES {
+                    let scales = &scales[h];
+                    let dots = group.dots::<C, R>(h);
                     let scale = simd.load(&scales.scale, lanes);
                     for t in 0..R {
                         let dot = simd.mul(dots[t], scale);
@@ -236,97 +285,80 @@ struct Part<'a> {
     scales: &'a [GroupScales],
 }
 
-/// The 8 column quads of a group.
+/// The codes of column quad `Q` of a group.
 #[inline(always)]
-fn unpack<S: Simd, C: Codes>(simd: S, lines: &[Line], part: usize) -> [S::Codes; 8] {
-    let first = simd.codes(&lines[0].0, part);
-    let mut codes = [first; 8];
+fn unpack<S: Simd, C: Codes, const Q: usize>(simd: S, lines: &[Line], part: usize) -> S::Codes {
     if C::LINES == 8 {
-        for (codes, line) in codes.iter_mut().zip(lines) {
-            *codes = simd.codes(&line.0, part);
-        }
-        return codes;
+        return simd.codes(&lines[Q].0, part);
     }
-    for j in 0..4 {
-        let nibbles = simd.codes(&lines[j].0, part);
-        (codes[j], codes[j + 4]) = (simd.low(nibbles), simd.high(nibbles));
-    }
+    let nibbles = simd.codes(&lines[Q % 4].0, part);
+    let nibbles = if Q < 4 { simd.low(nibbles) } else { simd.high(nibbles) };
     match C::WIDTH {
-        Width::Four | Width::Eight => {}
+        Width::Four | Width::Eight => nibbles,
+        // Bit `Q` goes to bit 4.
         Width::Five => {
-            // Written out, so that every shift is by a constant. Bit `j` of quad `j` goes to bit 4.
             let bits = simd.codes(&lines[4].0, part);
-            let [a, b, c, d, e, f, g, h] = codes;
-            codes = [
-                simd.or_bits(a, bits, 4, 1 << 4),
-                simd.or_bits(b, bits, 3, 1 << 4),
-                simd.or_bits(c, bits, 2, 1 << 4),
-                simd.or_bits(d, bits, 1, 1 << 4),
-                simd.or_bits(e, bits, 0, 1 << 4),
-                simd.or_bits(f, bits, -1, 1 << 4),
-                simd.or_bits(g, bits, -2, 1 << 4),
-                simd.or_bits(h, bits, -3, 1 << 4),
-            ];
+            simd.or_bits(nibbles, bits, 4 - Q as i32, 1 << 4)
         }
+        // Bits `2 (Q mod 4)` and the one above go to bits 4 and 5.
         Width::Six => {
-            let pairs = (simd.codes(&lines[4].0, part), simd.codes(&lines[5].0, part));
-            let [a, b, c, d, e, f, g, h] = codes;
-            codes = [
-                simd.or_bits(a, pairs.0, 4, 3 << 4),
-                simd.or_bits(b, pairs.0, 2, 3 << 4),
-                simd.or_bits(c, pairs.0, 0, 3 << 4),
-                simd.or_bits(d, pairs.0, -2, 3 << 4),
-                simd.or_bits(e, pairs.1, 4, 3 << 4),
-                simd.or_bits(f, pairs.1, 2, 3 << 4),
-                simd.or_bits(g, pairs.1, 0, 3 << 4),
-                simd.or_bits(h, pairs.1, -2, 3 << 4),
-            ];
+            let pairs = simd.codes(&lines[4 + Q / 4].0, part);
+            simd.or_bits(nibbles, pairs, 4 - 2 * (Q as i32 % 4), 3 << 4)
         }
     }
-    codes
 }
 
-/// The dot products of scale `h` of a group, codes less their zero, with every row of a tile. Row by
-/// row within a quad: the sums of different rows do not wait for one another.
-#[inline(always)]
-fn dots<S: Simd, C: Codes, const T: usize>(
+/// A group of weights and the rows of a tile it is multiplied with.
+struct Operands<'a, S> {
     simd: S,
-    codes: &[S::Codes; 8],
-    x: &[&input::Codes; T],
-    h: usize,
-) -> [S::F32; T] {
-    let quads = 8 / C::SCALES;
-    let mut dots = [simd.splat(0.0); T];
-    let mut starts = [0; T];
-    for t in 0..T {
-        starts[t] = -C::ZERO * if C::SCALES == 1 { x[t].sum } else { x[t].half_sums[h] };
-    }
-    if C::LINES == 4 {
-        let mut sums = [simd.dot4_from(0); T];
-        for t in 0..T {
-            sums[t] = simd.dot4_from(starts[t]);
-        }
-        for (q, &codes) in codes.iter().enumerate().skip(h * quads).take(quads) {
-            for t in 0..T {
-                sums[t] = simd.dot4(sums[t], codes, quad(&x[t].bytes, q));
-            }
-        }
-        for t in 0..T {
-            dots[t] = simd.dot4_sum(sums[t], starts[t]);
-        }
-    } else {
-        let mut sums = [simd.dot8_from(0); T];
-        for t in 0..T {
-            sums[t] = simd.dot8_from(starts[t]);
-        }
-        for (q, &codes) in codes.iter().enumerate().skip(h * quads).take(quads) {
-            for t in 0..T {
-                sums[t] = simd.dot8(sums[t], codes, quad(&x[t].bytes, q));
-            }
-        }
-        for t in 0..T {
-            dots[t] = simd.dot8_sum(sums[t], starts[t]);
-        }
-    }
-    dots
+    lines: &'a [Line],
+    /// Which lanes, see [`Simd::PARTS`].
+    part: usize,
+    x: &'a [Group],
 }
+
+impl<S: Simd> Operands<'_, S> {
+    /// The dot products of scale `h` of the group with `R` rows, codes less their zero.
+    #[inline(always)]
+    fn dots<C: Codes, const R: usize>(&self, h: usize) -> [S::F32; R] {
+        let simd = self.simd;
+        let mut starts = [0; R];
+        let mut sums = [C::Sums::start(simd, 0); R];
+        for t in 0..R {
+            let x = &self.x[t];
+            starts[t] = -C::ZERO * if C::SCALES == 1 { x.sum } else { x.half_sums[h] };
+            sums[t] = C::Sums::start(simd, starts[t]);
+        }
+        // Written out, so that every shift of the unpacking is by a constant.
+        if C::SCALES == 1 || h == 0 {
+            self.add::<C, 0, R>(&mut sums);
+            self.add::<C, 1, R>(&mut sums);
+            self.add::<C, 2, R>(&mut sums);
+            self.add::<C, 3, R>(&mut sums);
+        }
+        if C::SCALES == 1 || h == 1 {
+            self.add::<C, 4, R>(&mut sums);
+            self.add::<C, 5, R>(&mut sums);
+            self.add::<C, 6, R>(&mut sums);
+            self.add::<C, 7, R>(&mut sums);
+        }
+        let mut dots = [simd.splat(0.0); R];
+        for t in 0..R {
+            dots[t] = C::Sums::sum(simd, sums[t], starts[t]);
+        }
+        dots
+    }
+
+    /// Adds the products with quad `Q`, which is unpacked when it is its turn, so that unpacking
+    /// goes on beside products. The sums of different rows do not wait for one another.
+    #[inline(always)]
+    fn add<C: Codes, const Q: usize, const R: usize>(&self, sums: &mut [SumOf<S, C>; R]) {
+        let codes = unpack::<S, C, Q>(self.simd, self.lines, self.part);
+        for (sum, x) in sums.iter_mut().zip(self.x) {
+            *sum = C::Sums::add(self.simd, *sum, codes, quad(&x.codes, Q));
+        }
+    }
+}
+
+/// The sums of codes `C`.
+type SumOf<S, C> = <<C as Codes>::Sums as Sums>::Sum<S>;

@@ -16,7 +16,7 @@ use crate::Cpu;
 use crate::cpu::Disjoint;
 pub(crate) use cases::cases;
 use floats::FloatProduct;
-pub use input::{CodeBits, Input};
+pub use input::{Input, Refine};
 use int8::Int8;
 use matrix::Weights;
 pub use matrix::{Matrix, PackError};

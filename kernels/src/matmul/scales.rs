@@ -35,6 +35,7 @@ pub(super) enum Scales {
 /// Scales and minima of 16 rows for one group of columns: `w = scale · q + min`, or
 /// `w = scale · (q - zero)` and `min` stays 0.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 pub(super) struct GroupScales {
     pub(super) scale: [f32; LANES],
     pub(super) min: [f32; LANES],

@@ -69,7 +69,10 @@ impl Strip<'_> {
     pub(super) fn load(&self, panel: usize, tile: Tile, sums: &mut [[f32; LANES]]) {
         for (t, sums) in sums.iter_mut().enumerate().take(tile.len) {
             let out = self.outputs(panel, tile.first + t);
-            sums[..out.len()].copy_from_slice(out);
+            match out.as_array() {
+                Some(out) => *sums = *out,
+                None => sums[..out.len()].copy_from_slice(out),
+            }
         }
     }
 }

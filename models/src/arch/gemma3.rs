@@ -6,7 +6,7 @@ use crate::config::Keys;
 use crate::description::{Description, LayerKind, Names, Spelling};
 use crate::rope::Frequencies;
 use crate::{LoadError, Weights};
-use kernels::{CodeBits, Gate};
+use kernels::{Gate, Refine};
 
 /// From GGUF metadata.
 pub(super) fn of_gguf(keys: &Keys, weights: &Weights) -> Result<Description, LoadError> {
@@ -50,9 +50,9 @@ fn gemma(base: Description) -> Description {
     Description {
         qk_norm: true,
         post_norms: true,
-        // A few numbers are hundreds of times larger than those beside them: the rounding of 8 bits
-        // decides how some joins go on. With 16, log-probabilities are off by 1e-3 on average.
-        activation_bits: CodeBits::Sixteen,
+        // A few numbers are hundreds of times larger than those beside them, and what rounding takes
+        // from their groups decides how some joins go on.
+        refine: Refine::Outliers,
         gate: Gate::GeluTanh,
         embed_scale: (base.dim as f32).sqrt(),
         ..base
