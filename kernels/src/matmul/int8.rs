@@ -247,26 +247,20 @@ impl Int8<'_> {
             for t in 0..R {
                 acc[t] = simd.load(&sums[t], lanes);
             }
-            for (i, x) in x.iter().enumerate() {
-                let g = if LISTED { list[i] as usize - part.first } else { i };
-                let lines = &part.lines[g * C::LINES..][..C::LINES];
-                let scales = &part.scales[g * C::SCALES..][..C::SCALES];
-                let x = &x[row..row + R];
-                let group = Operands { simd, lines, part: lanes, x };
-                for h in 0..C::SCALES {
-                    let scales = &scales[h];
-                    let dots = group.dots::<C, R>(h);
-                    let scale = simd.load(&scales.scale, lanes);
-                    for t in 0..R {
-                        let dot = simd.mul(dots[t], scale);
-                        acc[t] = simd.mul_add(dot, simd.splat(x[t].scale), acc[t]);
-                    }
-                    if C::ZERO == 0 {
-                        let min = simd.load(&scales.min, lanes);
-                        for t in 0..R {
-                            acc[t] = simd.mul_add(min, simd.splat(x[t].bias), acc[t]);
-                        }
-                    }
+            if LISTED {
+                for (x, &g) in x.iter().zip(list) {
+                    let g = g as usize - part.first;
+                    let lines = &part.lines[g * C::LINES..][..C::LINES];
+                    let scales = &part.scales[g * C::SCALES..][..C::SCALES];
+                    let x = &x[row..row + R];
+                    Operands { simd, lines, part: lanes, x }.add_to::<C, R>(scales, &mut acc);
+                }
+            } else {
+                let lines = part.lines.chunks_exact(C::LINES);
+                let scales = part.scales.chunks_exact(C::SCALES);
+                for ((lines, scales), x) in lines.zip(scales).zip(x) {
+                    let x = &x[row..row + R];
+                    Operands { simd, lines, part: lanes, x }.add_to::<C, R>(scales, &mut acc);
                 }
             }
             for t in 0..R {
@@ -285,14 +279,13 @@ struct Part<'a> {
     scales: &'a [GroupScales],
 }
 
-/// The codes of column quad `Q` of a group.
+/// The codes of column quad `Q` of a group, of which `nibbles` are the low 4 bits.
 #[inline(always)]
-fn unpack<S: Simd, C: Codes, const Q: usize>(simd: S, lines: &[Line], part: usize) -> S::Codes {
-    if C::LINES == 8 {
-        return simd.codes(&lines[Q].0, part);
-    }
-    let nibbles = simd.codes(&lines[Q % 4].0, part);
-    let nibbles = if Q < 4 { simd.low(nibbles) } else { simd.high(nibbles) };
+fn whole<S: Simd, C: Codes, const Q: usize>(
+    simd: S,
+    (lines, part): (&[Line], usize),
+    nibbles: S::Codes,
+) -> S::Codes {
     match C::WIDTH {
         Width::Four | Width::Eight => nibbles,
         // Bit `Q` goes to bit 4.
@@ -318,6 +311,26 @@ struct Operands<'a, S> {
 }
 
 impl<S: Simd> Operands<'_, S> {
+    /// Adds the group's part of the product with `R` rows.
+    #[inline(always)]
+    fn add_to<C: Codes, const R: usize>(&self, scales: &[GroupScales], acc: &mut [S::F32; R]) {
+        let simd = self.simd;
+        for (h, scales) in scales.iter().enumerate().take(C::SCALES) {
+            let dots = self.dots::<C, R>(h);
+            let scale = simd.load(&scales.scale, self.part);
+            for t in 0..R {
+                let dot = simd.mul(dots[t], scale);
+                acc[t] = simd.mul_add(dot, simd.splat(self.x[t].scale), acc[t]);
+            }
+            if C::ZERO == 0 {
+                let min = simd.load(&scales.min, self.part);
+                for t in 0..R {
+                    acc[t] = simd.mul_add(min, simd.splat(self.x[t].bias), acc[t]);
+                }
+            }
+        }
+    }
+
     /// The dot products of scale `h` of the group with `R` rows, codes less their zero.
     #[inline(always)]
     fn dots<C: Codes, const R: usize>(&self, h: usize) -> [S::F32; R] {
@@ -329,18 +342,22 @@ impl<S: Simd> Operands<'_, S> {
             starts[t] = -C::ZERO * if C::SCALES == 1 { x.sum } else { x.half_sums[h] };
             sums[t] = C::Sums::start(simd, starts[t]);
         }
-        // Written out, so that every shift of the unpacking is by a constant.
-        if C::SCALES == 1 || h == 0 {
-            self.add::<C, 0, R>(&mut sums);
-            self.add::<C, 1, R>(&mut sums);
-            self.add::<C, 2, R>(&mut sums);
-            self.add::<C, 3, R>(&mut sums);
-        }
-        if C::SCALES == 1 || h == 1 {
-            self.add::<C, 4, R>(&mut sums);
-            self.add::<C, 5, R>(&mut sums);
-            self.add::<C, 6, R>(&mut sums);
-            self.add::<C, 7, R>(&mut sums);
+        // Written out, so that every shift of the unpacking is by a constant. Quads are unpacked when
+        // it is their turn, so that unpacking goes on beside products.
+        if C::LINES == 8 {
+            for (q, line) in self.lines.iter().enumerate() {
+                self.add::<C, R>(&mut sums, q, simd.codes(&line.0, self.part));
+            }
+        } else if C::SCALES == 1 {
+            self.add_quads::<C, 0, 4, R>(&mut sums, true, true);
+            self.add_quads::<C, 1, 5, R>(&mut sums, true, true);
+            self.add_quads::<C, 2, 6, R>(&mut sums, true, true);
+            self.add_quads::<C, 3, 7, R>(&mut sums, true, true);
+        } else {
+            self.add_quads::<C, 0, 4, R>(&mut sums, h == 0, h == 1);
+            self.add_quads::<C, 1, 5, R>(&mut sums, h == 0, h == 1);
+            self.add_quads::<C, 2, 6, R>(&mut sums, h == 0, h == 1);
+            self.add_quads::<C, 3, 7, R>(&mut sums, h == 0, h == 1);
         }
         let mut dots = [simd.splat(0.0); R];
         for t in 0..R {
@@ -349,13 +366,34 @@ impl<S: Simd> Operands<'_, S> {
         dots
     }
 
-    /// Adds the products with quad `Q`, which is unpacked when it is its turn, so that unpacking
-    /// goes on beside products. The sums of different rows do not wait for one another.
+    /// Adds the products with quad `L`, quad `H`, or both, whose nibbles share a line.
     #[inline(always)]
-    fn add<C: Codes, const Q: usize, const R: usize>(&self, sums: &mut [SumOf<S, C>; R]) {
-        let codes = unpack::<S, C, Q>(self.simd, self.lines, self.part);
+    fn add_quads<C: Codes, const L: usize, const H: usize, const R: usize>(
+        &self,
+        sums: &mut [SumOf<S, C>; R],
+        low: bool,
+        high: bool,
+    ) {
+        let (simd, from) = (self.simd, (self.lines, self.part));
+        let nibbles = simd.codes(&self.lines[L].0, self.part);
+        if low {
+            self.add::<C, R>(sums, L, whole::<S, C, L>(simd, from, simd.low(nibbles)));
+        }
+        if high {
+            self.add::<C, R>(sums, H, whole::<S, C, H>(simd, from, simd.high(nibbles)));
+        }
+    }
+
+    /// Adds the products with quad `q`. The sums of different rows do not wait for one another.
+    #[inline(always)]
+    fn add<C: Codes, const R: usize>(
+        &self,
+        sums: &mut [SumOf<S, C>; R],
+        q: usize,
+        codes: S::Codes,
+    ) {
         for (sum, x) in sums.iter_mut().zip(self.x) {
-            *sum = C::Sums::add(self.simd, *sum, codes, quad(&x.codes, Q));
+            *sum = C::Sums::add(self.simd, *sum, codes, quad(&x.codes, q));
         }
     }
 }
