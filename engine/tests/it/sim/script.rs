@@ -202,6 +202,7 @@ impl Sim {
                 tail: chance.tokens(1, 9, vocab).to_vec(),
             },
             policy: *chance.pick(&[JoinPolicy::Recompute, JoinPolicy::Reuse]),
+            selected: None,
             sampling: if chance.one_in(2) { GREEDY } else { sampling(chance) },
             stop_tokens: if with_stops { vec![chance.below(vocab) as u32] } else { Vec::new() },
             stop_strings: Vec::new(),
