@@ -97,7 +97,7 @@ struct Written {
 
 impl Written {
     fn run(&self) -> Run<'_> {
-        Run { pages: &self.pages, rows: self.rows, start: self.start, shift: self.shift }
+        Run::new(&self.pages, self.rows, self.start, self.shift)
     }
 
     fn end(&self) -> u32 {
@@ -151,7 +151,7 @@ impl<'m> Desk<'m> {
             let positions: Vec<_> = (first..own.rows).map(|r| start + r).collect();
             let mut runs: Vec<_> = before.iter().map(|w| w.run()).collect();
             runs.push(own.run());
-            let spans = [Span { rows: 0..part.len(), runs: &runs }];
+            let spans = [Span::new(0..part.len(), &runs)];
             let rows: Vec<_> = (0..part.len()).collect();
             self.forward(&Batch {
                 tokens: part,
@@ -236,7 +236,7 @@ fn batch(model: &mut dyn Model, sample: &Sample) -> f32 {
     let mut spans: Vec<Span<'_>> = Vec::new();
     for runs in &runs {
         let begin = spans.last().map_or(0, |span| span.rows.end);
-        spans.push(Span { rows: begin..begin + runs[1].rows as usize, runs });
+        spans.push(Span::new(begin..begin + runs[1].rows as usize, runs));
     }
     let rows: Vec<_> = (0..tokens.len()).collect();
     let together = desk.forward(&Batch {

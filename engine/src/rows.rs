@@ -57,7 +57,7 @@ impl Rows {
         }
         let mut spans: Vec<Span<'_>> = std::mem::take(&mut self.spans);
         let cuts = self.cuts.iter().cloned();
-        spans.extend(cuts.map(|(rows, of_runs)| Span { rows, runs: &runs[of_runs] }));
+        spans.extend(cuts.map(|(rows, of_runs)| Span::new(rows, &runs[of_runs])));
         forward(&Batch {
             tokens: &self.tokens,
             positions: &self.positions,
@@ -130,12 +130,12 @@ impl Rows {
             if start == 0 {
                 root_len = rows;
             }
-            runs.push(Run { pages: &record.pages, rows: rows as u32, start: start as u32, shift });
+            runs.push(Run::new(&record.pages, rows as u32, start as u32, shift));
             start += rows;
         }
         assert_eq!(start, own.start, "the own run stands right behind the others");
         let rows = own.rows.end as u32;
-        runs.push(Run { pages: own.pages, rows, start: start as u32, shift: 0 });
+        runs.push(Run::new(own.pages, rows, start as u32, 0));
 
         let page_rows = state.shape.page_rows;
         self.tokens.extend_from_slice(&own.tokens[own.rows.clone()]);

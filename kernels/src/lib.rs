@@ -30,7 +30,9 @@ mod sampling;
 mod simd;
 
 pub use add::{add, add_bias};
-pub use attention::{AttentionScratch, AttentionShape, Queries, attention};
+pub use attention::{
+    AttentionScratch, AttentionShape, MASS_ONE, Queries, attention, attention_mass,
+};
 pub use blocks::{BlockFormat, dequantize};
 pub use cpu::Cpu;
 pub use embed::embed;
@@ -44,7 +46,7 @@ pub use merge::{PartialState, merge};
 pub use peak::{peak_f32, peak_f32_ops, peak_int8, peak_int8_ops};
 pub use rms_norm::rms_norm;
 pub use rope::{RopeStyle, RopeTable};
-pub use run::{Run, Span};
+pub use run::{HiddenRows, Run, Span, Tempered};
 pub use sampling::{
     ChoiceScratch, Filters, Penalties, PenaltyScratch, SampleError, choose, greedy, log_sum_exp,
     penalize, top, uniform,
