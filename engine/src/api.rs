@@ -357,6 +357,8 @@ pub struct Stats {
     pub fragments: usize,
     /// Fragments whose KV is in memory.
     pub fragments_cached: usize,
+    /// Overlays in memory: rows computed again for a composition.
+    pub overlays: usize,
     /// Generations waiting for a place.
     pub waiting: usize,
     /// Generations running.
@@ -365,6 +367,10 @@ pub struct Stats {
     pub tokens_encoded: u64,
     /// Tokens prefilled for tails and `recompute`.
     pub tokens_prefilled: u64,
+    /// Fragment tokens computed again for a composition.
+    pub tokens_repaired: u64,
+    /// Tail and fragment tokens forwarded to choose what is computed again.
+    pub tokens_scored: u64,
     /// Fragment tokens reused without computing.
     pub tokens_reused: u64,
     /// Root and prefix tokens taken from the exact-prefix cache.

@@ -4,6 +4,9 @@
 //! an engine takes the model. `cento doctor` prints them, the tests run them on every
 //! architecture. Wrong keys, offsets or masks show here before a user sees a wrong answer.
 
+mod repair;
+
+use crate::JoinPolicy;
 use kernels::{PageId, RowAddr, Run, Span};
 use models::{Batch, Model, TokenId};
 
@@ -77,6 +80,30 @@ pub fn run(model: &mut dyn Model, sample: &Sample, bound: Bound) -> Vec<Gate> {
             tolerance,
         ),
         gate("dropped", "a dropped fragment leaves no trace", dropped(model, sample), 0.0),
+        gate(
+            "boundary",
+            "boundary of all rows = plain prefill",
+            repair::whole(model, sample, bound, JoinPolicy::Boundary { tokens: u32::MAX as usize }),
+            tolerance,
+        ),
+        gate(
+            "query",
+            "query of all rows = plain prefill",
+            repair::whole(model, sample, bound, JoinPolicy::Query { ratio: 1.0 }),
+            tolerance,
+        ),
+        gate(
+            "deviation",
+            "deviation of all rows = plain prefill",
+            repair::whole(model, sample, bound, JoinPolicy::Deviation { ratio: 1.0 }),
+            tolerance,
+        ),
+        gate(
+            "overlay",
+            "a repair in chunks = at once; no page changes",
+            repair::overlay(model, sample),
+            0.0,
+        ),
     ]
 }
 
@@ -139,17 +166,26 @@ impl<'m> Desk<'m> {
         before: &[&Written],
         chunk: usize,
     ) -> (Written, Vec<f32>) {
+        let before: Vec<_> = before.iter().map(|written| written.run()).collect();
+        self.write_after(tokens, start, &before, chunk)
+    }
+
+    /// The same after runs as they are.
+    fn write_after(
+        &mut self,
+        tokens: &[TokenId],
+        start: u32,
+        before: &[Run<'_>],
+        chunk: usize,
+    ) -> (Written, Vec<f32>) {
         let mut own = self.blank(tokens.len(), start);
-        let page_rows = self.model.shape().page_rows as u32;
         let mut all = Vec::new();
         for part in tokens.chunks(chunk) {
             let first = own.rows;
             own.rows += part.len() as u32;
-            let writes: Vec<_> = (first..own.rows)
-                .map(|r| RowAddr { page: own.pages[(r / page_rows) as usize], row: r % page_rows })
-                .collect();
+            let writes: Vec<_> = (first..own.rows).map(|row| self.address(&own, row)).collect();
             let positions: Vec<_> = (first..own.rows).map(|r| start + r).collect();
-            let mut runs: Vec<_> = before.iter().map(|w| w.run()).collect();
+            let mut runs = before.to_vec();
             runs.push(own.run());
             let spans = [Span::new(0..part.len(), &runs)];
             let rows: Vec<_> = (0..part.len()).collect();
@@ -164,6 +200,37 @@ impl<'m> Desk<'m> {
             .for_each(|p| all.push(p));
         }
         (own, all)
+    }
+
+    /// Computes the rows at `selected` positions of `tokens` again over `runs`, `chunk` rows at a
+    /// time.
+    fn repair(
+        &mut self,
+        tokens: &[TokenId],
+        selected: &[u32],
+        runs: &[Run<'_>],
+        chunk: usize,
+    ) -> Written {
+        let mut own = self.blank(selected.len(), 0);
+        for positions in selected.chunks(chunk) {
+            let first = own.rows;
+            own.rows += positions.len() as u32;
+            let writes: Vec<_> = (first..own.rows).map(|row| self.address(&own, row)).collect();
+            let tokens: Vec<_> = positions.iter().map(|&row| tokens[row as usize]).collect();
+            let all = Some(selected);
+            let mut runs = runs.to_vec();
+            runs.push(Run { positions: all, ..Run::new(&own.pages, own.rows, 0, 0) });
+            let spans = [Span::new(0..tokens.len(), &runs)];
+            let (tokens, logits_rows) = (&tokens, &[]);
+            self.forward(&Batch { tokens, positions, writes: &writes, spans: &spans, logits_rows });
+        }
+        own
+    }
+
+    /// Where row `row` of a run lies.
+    fn address(&self, written: &Written, row: u32) -> RowAddr {
+        let page_rows = self.model.shape().page_rows as u32;
+        RowAddr { page: written.pages[(row / page_rows) as usize], row: row % page_rows }
     }
 
     /// Log-probabilities of a batch.

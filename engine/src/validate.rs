@@ -5,6 +5,7 @@ use crate::{
     fragments::Content,
     job::{Job, Work},
     limits::{LOGPROBS_MAX, PIN_SHARE, PLACEMENTS_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX},
+    policy::{Choice, Places},
     state::State,
 };
 use models::{ModelShape, TokenId};
@@ -28,8 +29,7 @@ pub(crate) fn check_request(
     check_tokens("the tail", &composition.tail, shape)?;
     let placements = composition.placements.len();
     range("compose", placements, placements <= PLACEMENTS_MAX, "at most 4096 fragments")?;
-    let placed: usize = composition.placements.iter().map(|tokens| tokens.len()).sum();
-    check_length(composition.root.len() + placed + composition.tail.len(), shape)?;
+    check_length(positions(request), shape)?;
     check_sampling(&request.sampling)?;
     if let Some(logprobs) = request.logprobs {
         range("logprobs", logprobs, logprobs <= LOGPROBS_MAX, "at most 1000")?;
@@ -56,7 +56,23 @@ fn check_policy(request: &Request) -> Result<(), RequestError> {
     if !policy.form().is_built {
         return Err(RequestError::not_built(policy));
     }
-    range("selected", "given", selected.is_none(), "absent: the policy chooses no rows")
+    let Some(selected) = selected else { return Ok(()) };
+    let places = Places::new(&request.composition);
+    let chooses = matches!(policy.choice(&places), Choice::Scored { .. });
+    range("selected", "given", chooses, "absent: the policy chooses no rows")?;
+    let is_inside =
+        |row: &&u32| (places.root..places.root + places.rows()).contains(&(**row as usize));
+    let expected = "positions of fragment rows in the sequential composition, ascending";
+    if let Some(outside) = selected.iter().find(|row| !is_inside(row)) {
+        range("selected", outside, false, expected)?;
+    }
+    range("selected", "unordered", selected.is_sorted_by(|a, b| a < b), expected)
+}
+
+/// Positions that a composition takes as it is joined.
+fn positions(request: &Request) -> usize {
+    let Request { composition, policy, .. } = request;
+    policy.layout().tail_start(&Places::new(composition)) + composition.tail.len()
 }
 
 /// Refuses a fragment that no state of the engine could encode.

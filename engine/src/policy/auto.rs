@@ -16,4 +16,5 @@ pub(super) const FORM: Form = Form {
         JoinPolicy::Auto { quality } => Some(vec![quality]),
         _ => None,
     },
+    choice: super::nothing,
 };

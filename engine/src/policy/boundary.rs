@@ -1,7 +1,7 @@
 //! `boundary`: the first rows of every fragment but the first are computed again (LegoLink of EPIC,
 //! Hu et al. 2025, arXiv:2410.15332): encoded alone, they took themselves for a beginning.
 
-use super::{Form, JoinPolicy, Parameter};
+use super::{Choice, Form, JoinPolicy, Parameter};
 
 pub(super) const FORM: Form = Form {
     name: "boundary",
@@ -11,10 +11,14 @@ pub(super) const FORM: Form = Form {
         is_whole: true,
         allows: |value| (1.0..=f64::from(u32::MAX)).contains(&value),
     }],
-    is_built: false,
+    is_built: true,
     make: |values| JoinPolicy::Boundary { tokens: values[0] as usize },
     values: |policy| match *policy {
         JoinPolicy::Boundary { tokens } => Some(vec![tokens as f64]),
         _ => None,
+    },
+    choice: |policy, places| match *policy {
+        JoinPolicy::Boundary { tokens } => Choice::Rows(places.heads(tokens).collect()),
+        _ => unreachable!("another form"),
     },
 };

@@ -5,13 +5,15 @@
 
 mod auto;
 mod boundary;
+mod choice;
 mod deviation;
 mod parallel;
 mod query;
 mod recompute;
 mod reuse;
 
-use std::{fmt, str::FromStr};
+pub(crate) use choice::{Choice, Layout, Places, Scores};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// Which tokens of a composition are recomputed, and where the others stand.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,6 +66,7 @@ pub struct Form {
     make: fn(&[f64]) -> JoinPolicy,
     /// Values of the parameters, when the policy has this form.
     values: fn(&JoinPolicy) -> Option<Vec<f64>>,
+    choice: fn(&JoinPolicy, &Places) -> Choice,
 }
 
 /// A number that a policy takes.
@@ -170,6 +173,26 @@ impl JoinPolicy {
         self.values().try_for_each(|(parameter, value)| parameter.check(value))
     }
 
+    /// Nothing comes from fragments: the answer is computed as plain concatenation is.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Self::Recompute) || *self == Self::Auto { quality: 1.0 }
+    }
+
+    /// The rows of a composition that are computed again, where it is joined of fragments.
+    pub(crate) fn choice(&self, places: &Places) -> Choice {
+        if places.rows() == 0 { nothing(self, places) } else { (self.form().choice)(self, places) }
+    }
+
+    /// Where fragments stand.
+    pub(crate) fn layout(&self) -> Layout {
+        match *self {
+            Self::Parallel { temperature, scale } => {
+                Layout::Parallel { temperature: temperature as f32, scale: scale as f32 }
+            }
+            _ => Layout::Sequential,
+        }
+    }
+
     /// All forms in one line, for messages.
     pub fn forms() -> String {
         let all: Vec<_> = Self::FORMS.iter().map(|form| form.text()).collect();
@@ -216,6 +239,11 @@ impl Parameter {
     fn refuse(&self, given: String) -> PolicyError {
         PolicyError::OutOfRange { name: self.name, given, expected: self.expected }
     }
+}
+
+/// No row is computed again.
+fn nothing(_: &JoinPolicy, _: &Places) -> Choice {
+    Choice::Rows(Arc::from([]))
 }
 
 /// `recompute`, `boundary:16`, `parallel:0.9,0.9`: what [`FromStr`] reads.

@@ -1,4 +1,8 @@
 //! `parallel`: adaptive parallel encoding (APE, Yang et al. 2025, arXiv:2502.05431).
+//!
+//! All fragments stand right after the root, the tail behind the longest. No row is computed again:
+//! for tail queries, scores of fragment rows are divided by the temperature, and with `l` their
+//! log-sum-exp their part is merged with the rest as if it were `scale * temperature * l`.
 
 use super::{Form, JoinPolicy, Parameter};
 
@@ -18,10 +22,11 @@ pub(super) const FORM: Form = Form {
             allows: |value| (0.1..=10.0).contains(&value),
         },
     ],
-    is_built: false,
+    is_built: true,
     make: |values| JoinPolicy::Parallel { temperature: values[0], scale: values[1] },
     values: |policy| match *policy {
         JoinPolicy::Parallel { temperature, scale } => Some(vec![temperature, scale]),
         _ => None,
     },
+    choice: super::nothing,
 };

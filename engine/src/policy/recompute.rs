@@ -8,4 +8,5 @@ pub(super) const FORM: Form = Form {
     is_built: true,
     make: |_| JoinPolicy::Recompute,
     values: |policy| (*policy == JoinPolicy::Recompute).then(Vec::new),
+    choice: super::nothing,
 };

@@ -8,4 +8,5 @@ pub(super) const FORM: Form = Form {
     is_built: true,
     make: |_| JoinPolicy::Reuse,
     values: |policy| (*policy == JoinPolicy::Reuse).then(Vec::new),
+    choice: super::nothing,
 };

@@ -1,9 +1,10 @@
 //! Shapes and inputs of attention, adversarial on purpose: ragged and empty runs, pages of every
 //! size, windows, caps, shifts, outliers, equal scores, and NaN wherever no row was written.
 
-use super::{
-    AttentionScratch, AttentionShape, MASS_ONE, Queries, attention, attention_mass, reference,
-};
+mod joins;
+mod mass;
+
+use super::{AttentionScratch, AttentionShape, Queries, attention, reference};
 use crate::case::{self, Expected, Rng, Tolerance, Trial, Work};
 use crate::kv::RowOfHead;
 use crate::{
@@ -70,7 +71,7 @@ pub(crate) fn cases() -> Vec<Box<dyn case::Case>> {
     all.push(Case { runs: &[(640, 0, 0)], positions: 512..640, ..deep.clone() });
     let coded = Case { dtype: KvDtype::Int8, ..deep };
     all.push(Case { runs: &[(4000, 0, 0)], positions: 3999..4000, ..coded });
-    let masses = shapes().into_iter().filter(|case| case.tempered.is_none()).map(MassCase);
+    let masses = shapes().into_iter().filter(|case| case.tempered.is_none()).map(mass::MassCase);
     let masses = masses.map(|case| Box::new(case) as Box<dyn case::Case>);
     all.into_iter().map(|case| Box::new(case) as Box<dyn case::Case>).chain(masses).collect()
 }
@@ -114,54 +115,8 @@ pub(super) fn shapes() -> Vec<Case> {
     all.push(Case { runs: &[(10, 100, 0)], ..PLAIN });
     // Parallel placements: two runs at the same positions.
     all.push(Case { runs: &[(4, 0, 0), (30, 4, 0), (30, 4, 9)], ..PLAIN });
-    all.extend(repaired());
-    all.extend(tempered());
-    all
-}
-
-/// Rows hidden and rows at positions of their own: an overlay over fragments.
-fn repaired() -> Vec<Case> {
-    let runs: &[(u32, u32, i32)] = &[(5, 0, 0), (61, 5, 4), (33, 66, -7), (20, 99, 0), (24, 6, 0)];
-    let mut all = Vec::new();
-    for (i, hide_every) in [1, 2, 3, 40].into_iter().enumerate() {
-        let stride = [1, 2, 5, 4][i];
-        let case = Case { runs, positions: 86..119, hide_every, stride, ..PLAIN };
-        for (j, page_rows) in [3, 16, 32, 48].into_iter().enumerate() {
-            let dtype = KvDtype::ALL[(i + j) % 4];
-            all.push(Case { page_rows, dtype, ..case.clone() });
-            all.push(Case { page_rows, dtype, positions: 60..61, ..case.clone() });
-            all.push(Case { page_rows, dtype, window: Some(30), ..case.clone() });
-        }
-    }
-    let long: &[(u32, u32, i32)] = &[(1030, 0, 0), (600, 1030, 515), (530, 3, 0)];
-    for positions in [1632..1633, 1600..1633] {
-        let case = Case { runs: long, positions, hide_every: 3, stride: 3, ..PLAIN };
-        all.push(Case { dtype: KvDtype::F16, ..case });
-    }
-    all
-}
-
-/// Runs weighed with a temperature and a scale.
-fn tempered() -> Vec<Case> {
-    let runs: &[(u32, u32, i32)] = &[(30, 4, 0), (70, 4, 9), (4, 0, 0), (20, 74, 0)];
-    let mut all = Vec::new();
-    for (i, (temperature, scale)) in
-        [(1.0, 1.0), (0.9, 0.9), (0.5, 1.0), (2.0, 0.7)].into_iter().enumerate()
-    {
-        let tempered = Some(Tempered { runs: 2, temperature, scale });
-        let case = Case { runs, positions: 74..94, tempered, dtype: KvDtype::ALL[i], ..PLAIN };
-        all.push(Case { window: Some(40), ..case.clone() });
-        all.push(Case { softcap: Some(5.0), ..case.clone() });
-        all.push(Case { positions: 93..94, page_rows: 3, ..case.clone() });
-        // Queries before every tempered row, and behind them.
-        all.push(Case { positions: 0..40, ..case.clone() });
-        all.push(case);
-    }
-    let long: &[(u32, u32, i32)] = &[(1030, 9, 0), (600, 9, 515), (9, 0, 0), (20, 1039, 0)];
-    for positions in [1058..1059, 1039..1059] {
-        let tempered = Some(Tempered { runs: 2, temperature: 0.8, scale: 0.9 });
-        all.push(Case { runs: long, positions, tempered, dtype: KvDtype::F16, ..PLAIN });
-    }
+    all.extend(joins::repaired());
+    all.extend(joins::tempered());
     all
 }
 
@@ -246,70 +201,6 @@ impl Trial for BatchTrial {
         reference::attention(kv, shape, &queries, &mut values);
         let magnitude = self.filled.magnitude();
         values.into_iter().map(|value| Expected { value, magnitude }).collect()
-    }
-}
-
-/// The attention that rows get, of one case.
-struct MassCase(Case);
-
-impl case::Case for MassCase {
-    fn name(&self) -> String {
-        format!("mass of {}", case::Case::name(&self.0))
-    }
-
-    fn trial(&self, _cpu: &Cpu, rng: &mut Rng) -> Box<dyn Trial> {
-        let filled = self.0.fill(rng.bits() >> 8);
-        let rows = self.0.runs.iter().map(|run| run.0 as usize).sum();
-        let (mass, output) = (vec![0; rows], vec![0.0; rows]);
-        Box::new(MassTrial { filled, scratch: AttentionScratch::new(), mass, output })
-    }
-
-    fn tolerance(&self) -> Tolerance {
-        let Tolerance { relative, .. } = case::Case::tolerance(&self.0);
-        let reason = "as attention, where V is 1; and half a unit of counting for each share";
-        Tolerance { relative: relative + 0.5 / MASS_ONE as f32, reason }
-    }
-
-    fn work(&self) -> Work {
-        case::Case::work(&self.0)
-    }
-}
-
-/// A case of masses that runs.
-struct MassTrial {
-    filled: Filled,
-    scratch: AttentionScratch,
-    mass: Vec<u64>,
-    output: Vec<f32>,
-}
-
-impl Trial for MassTrial {
-    fn run(&mut self, cpu: &Cpu) {
-        let Filled { kv, shape, positions, .. } = &self.filled;
-        let runs = self.filled.runs();
-        let spans = [self.filled.span(0..positions.len(), &runs)];
-        let queries = self.filled.queries(0..positions.len(), &spans);
-        self.mass.fill(0);
-        attention_mass(cpu, kv, shape, &queries, &mut self.scratch, &mut self.mass);
-        let shares = self.mass.iter().map(|&mass| (mass as f64 / MASS_ONE as f64) as f32);
-        self.output.iter_mut().zip(shares).for_each(|(to, share)| *to = share);
-    }
-
-    fn output(&self) -> &[f32] {
-        &self.output
-    }
-
-    fn expected(&self) -> Vec<Expected> {
-        let Filled { kv, shape, positions, .. } = &self.filled;
-        let runs = self.filled.runs();
-        let spans = [self.filled.span(0..positions.len(), &runs)];
-        let queries = self.filled.queries(0..positions.len(), &spans);
-        let mut values = vec![0.0; self.output.len()];
-        reference::mass(kv, shape, &queries, &mut values);
-        // At most 1 from each of these, times one and the largest score that could be.
-        let shares = (positions.len() * shape.heads) as f32;
-        let magnitude = shares * self.filled.score_max();
-        values.into_iter().map(|value| Expected { value: value as f32, magnitude }).collect()
     }
 }
 

@@ -124,7 +124,9 @@ fn merge_states(cpu: &Cpu, problem: &Problem<'_>, plan: &Plan, sinks: Sinks<'_>)
 fn temper(by: Tempered, max: &mut f32, sum: &mut f32, weighted: &mut [f32]) {
     if *sum > 0.0 {
         let moved = by.scale * by.temperature * (*max + sum.ln());
-        weighted.iter_mut().for_each(|x| *x /= *sum);
+        for x in weighted {
+            *x /= *sum;
+        }
         (*max, *sum) = (moved, 1.0);
     }
 }

@@ -222,10 +222,10 @@ async fn join_policies_that_are_not_there_are_refused() {
         vec![
             refused(
                 GENERATE,
-                join(json!({"policy": "boundary", "tokens": 8})),
+                join(json!({"policy": "auto", "quality": 1.5})),
                 400,
-                "join.policy",
-                &["boundary:8", "not available", "recompute, reuse"],
+                "join.quality",
+                &["quality is 1.5", "at most 1"],
             ),
             refused(
                 GENERATE,
@@ -247,6 +247,24 @@ async fn join_policies_that_are_not_there_are_refused() {
                 400,
                 "join.tokens",
                 &["0.5", "whole number from 1"],
+            ),
+            refused(
+                GENERATE,
+                join(json!({"policy": "boundary", "tokens": 8, "selected": [2]})),
+                400,
+                "selected",
+                &["chooses no rows"],
+            ),
+            refused(
+                GENERATE,
+                json!({
+                    "compose": [{"text": "ab"}],
+                    "tail": [{"text": "x"}],
+                    "join": {"policy": "query", "ratio": 0.1, "selected": [0]},
+                }),
+                400,
+                "selected",
+                &["selected is 0", "fragment rows"],
             ),
             refused(GENERATE, join(json!({"policy": "query"})), 400, "join.ratio", &["at most 1"]),
             refused(GENERATE, join(json!({"policy": "reuse", "k": 8})), 400, "join.k", &["`k`"]),
