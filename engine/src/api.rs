@@ -317,29 +317,12 @@ pub enum RequestError {
         /// Allowed range in words.
         expected: &'static str,
     },
-    /// A join policy that this version does not have.
-    #[error("join policy \"{policy}\" is not available in this version; available: {available}")]
-    PolicyNotBuilt {
-        /// Given.
-        policy: String,
-        /// What there is.
-        available: String,
-    },
     /// The fragment is in use and cannot be deleted now.
     #[error("fragment {0} is in use by {1} sequences")]
     InUse(FragmentId, usize),
     /// The engine stopped or is shutting down.
     #[error("the engine is not running: {0}")]
     EngineDown(String),
-}
-
-impl RequestError {
-    /// The refusal of a policy that this version does not have.
-    pub fn not_built(policy: &JoinPolicy) -> Self {
-        let built = JoinPolicy::FORMS.iter().filter(|form| form.is_built);
-        let available = built.map(|form| form.name).collect::<Vec<_>>().join(", ");
-        Self::PolicyNotBuilt { policy: policy.to_string(), available }
-    }
 }
 
 /// Counters and gauges of the engine at one moment.

@@ -53,9 +53,6 @@ fn check_policy(request: &Request) -> Result<(), RequestError> {
     if let Err(PolicyError::OutOfRange { name, given, expected }) = policy.check() {
         return Err(RequestError::OutOfRange { name, given, expected });
     }
-    if !policy.form().is_built {
-        return Err(RequestError::not_built(policy));
-    }
     let Some(selected) = selected else { return Ok(()) };
     let places = Places::new(&request.composition);
     let chooses = matches!(policy.choice(&places), Choice::Scored { .. });

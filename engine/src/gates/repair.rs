@@ -70,7 +70,7 @@ fn repaired(model: &mut dyn Model, sample: &Sample, policy: JoinPolicy, chunk: u
     let joined = sequential(&root, &fragments.iter().collect::<Vec<_>>());
     let before: Vec<_> = joined.iter().map(|written| desk.digest(written)).collect();
     let lengths = sample.fragments.iter().map(Vec::len).collect();
-    let places = Places { root: sample.root.len(), lengths };
+    let places = Places { root: sample.root.len(), lengths, tail: sample.tail.len() };
     let selected = match policy.choice(&places) {
         Choice::Rows(rows) => rows.to_vec(),
         Choice::Scored { by: Scores::Attention, choose, .. } => {

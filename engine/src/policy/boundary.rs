@@ -11,7 +11,6 @@ pub(super) const FORM: Form = Form {
         is_whole: true,
         allows: |value| (1.0..=f64::from(u32::MAX)).contains(&value),
     }],
-    is_built: true,
     make: |values| JoinPolicy::Boundary { tokens: values[0] as usize },
     values: |policy| match *policy {
         JoinPolicy::Boundary { tokens } => Some(vec![tokens as f64]),

@@ -11,13 +11,15 @@ pub(crate) struct Places {
     pub(crate) root: usize,
     /// Tokens of each placement.
     pub(crate) lengths: Vec<usize>,
+    /// Tokens of the tail.
+    pub(crate) tail: usize,
 }
 
 impl Places {
     /// Of a composition.
     pub(crate) fn new(composition: &Composition) -> Self {
         let lengths = composition.placements.iter().map(|tokens| tokens.len()).collect();
-        Self { root: composition.root.len(), lengths }
+        Self { root: composition.root.len(), lengths, tail: composition.tail.len() }
     }
 
     /// Rows of all placements.
@@ -43,11 +45,17 @@ impl Places {
     /// Sequential positions of the `count` rows with the largest scores (one score for each row of
     /// the placements), ties to the earlier row; ascending.
     pub(crate) fn best(&self, scores: &[f64], count: usize) -> Vec<u32> {
+        let mut best = self.ranked(scores);
+        best.truncate(count);
+        best.sort_unstable();
+        best
+    }
+
+    /// Sequential positions of all rows, the largest score first, ties to the earlier row.
+    pub(crate) fn ranked(&self, scores: &[f64]) -> Vec<u32> {
         assert_eq!(scores.len(), self.rows(), "a score for every row of the placements");
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
-        order.truncate(count);
-        order.sort_unstable();
         order.into_iter().map(|row| (self.root + row) as u32).collect()
     }
 

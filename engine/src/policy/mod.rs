@@ -61,8 +61,6 @@ pub struct Form {
     pub name: &'static str,
     /// What it takes, in this order in texts.
     pub parameters: &'static [Parameter],
-    /// This version has it.
-    pub is_built: bool,
     make: fn(&[f64]) -> JoinPolicy,
     /// Values of the parameters, when the policy has this form.
     values: fn(&JoinPolicy) -> Option<Vec<f64>>,

@@ -22,7 +22,6 @@ pub(super) const FORM: Form = Form {
             allows: |value| (0.1..=10.0).contains(&value),
         },
     ],
-    is_built: true,
     make: |values| JoinPolicy::Parallel { temperature: values[0], scale: values[1] },
     values: |policy| match *policy {
         JoinPolicy::Parallel { temperature, scale } => Some(vec![temperature, scale]),

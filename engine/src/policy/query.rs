@@ -10,7 +10,6 @@ pub(super) const FORM: Form = Form {
         is_whole: false,
         allows: |value| value > 0.0 && value <= 1.0,
     }],
-    is_built: true,
     make: |values| JoinPolicy::Query { ratio: values[0] },
     values: |policy| match *policy {
         JoinPolicy::Query { ratio } => Some(vec![ratio]),

@@ -5,7 +5,6 @@ use super::{Form, JoinPolicy};
 pub(super) const FORM: Form = Form {
     name: "recompute",
     parameters: &[],
-    is_built: true,
     make: |_| JoinPolicy::Recompute,
     values: |policy| (*policy == JoinPolicy::Recompute).then(Vec::new),
     choice: super::nothing,

@@ -105,6 +105,11 @@ impl Shown {
     }
 }
 
+/// Nothing comes of fragments.
+pub(crate) fn is_plain(policy: JoinPolicy) -> bool {
+    [JoinPolicy::Recompute, JoinPolicy::Auto { quality: 1.0 }].contains(&policy)
+}
+
 /// The placements of a composition joined, before anything is computed again.
 fn joined(request: &Request) -> Shown {
     let composition = &request.composition;
@@ -148,7 +153,7 @@ pub(crate) fn selected(request: &Request) -> Vec<u32> {
             let later = starts.skip(1).flat_map(|range| range.take(tokens));
             return later.map(|position| position as u32).collect();
         }
-        JoinPolicy::Query { ratio } => {
+        JoinPolicy::Query { .. } | JoinPolicy::Auto { .. } => {
             let mut shown = shown;
             for &token in tail {
                 shown.push(token);
@@ -160,7 +165,11 @@ pub(crate) fn selected(request: &Request) -> Vec<u32> {
                     }
                 });
             }
-            ratio
+            match request.policy {
+                JoinPolicy::Query { ratio } => ratio,
+                JoinPolicy::Auto { quality } => return auto(quality, &scores, request),
+                _ => unreachable!(),
+            }
         }
         JoinPolicy::Deviation { ratio } => {
             let tokens = placements.iter().flat_map(|tokens| tokens.iter());
@@ -176,6 +185,36 @@ pub(crate) fn selected(request: &Request) -> Vec<u32> {
         _ => return Vec::new(),
     };
     best(&scores, ratio, root.len())
+}
+
+/// The rows that `auto` computes again.
+fn auto(quality: f64, scores: &[f64], request: &Request) -> Vec<u32> {
+    let Composition { placements, tail, .. } = &request.composition;
+    if placements.len() < 2 || is_plain(request.policy) {
+        return Vec::new();
+    }
+    // Of each row: which placement it is in, and which row of it.
+    let places: Vec<(usize, usize)> = placements
+        .iter()
+        .enumerate()
+        .flat_map(|(i, tokens)| (0..tokens.len()).map(move |row| (i, row)))
+        .collect();
+    let later = placements.len() - 1;
+    let budget = ((scores.len() as f64 * 0.2) as usize).max(1);
+    let left = budget.saturating_sub(tail.len());
+    let heads = if left < 2 * later { budget / later } else { 4.min(left / (2 * later)) };
+    let mut chosen: Vec<bool> = places.iter().map(|&(i, row)| i > 0 && row < heads).collect();
+    let wanted = quality * scores.iter().sum::<f64>();
+    while left >= 2 * later && chosen.iter().filter(|is| **is).count() < left {
+        let is_held = |row: usize| chosen[row] || places[row].0 == 0;
+        let held: f64 = (0..scores.len()).filter(|&row| is_held(row)).map(|row| scores[row]).sum();
+        let open = (0..scores.len()).filter(|&row| !is_held(row)).rev();
+        let best = open.max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+        let Some(best) = best.filter(|_| held < wanted) else { break };
+        chosen[best] = true;
+    }
+    let rows = (0..scores.len()).filter(|&row| chosen[row]);
+    rows.map(|row| (request.composition.root.len() + row) as u32).collect()
 }
 
 /// The best share of rows, ties to the earlier; at least one, where there is any.
@@ -215,7 +254,7 @@ pub(crate) fn answer(request: &Request, shape: &ModelShape) -> Answer {
     let composition = &request.composition;
     let placed = || composition.placements.iter().flat_map(|tokens| tokens.iter());
     let mut shown = Shown::default();
-    if request.policy == JoinPolicy::Recompute {
+    if is_plain(request.policy) {
         shown.push_all(&composition.root);
         for &token in placed() {
             shown.push(token);

@@ -16,7 +16,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use engine::{JoinPolicy, PolicyError, Request, RequestError, Sampling};
+use engine::{JoinPolicy, PolicyError, Request, Sampling};
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -81,7 +81,7 @@ pub struct JoinBody {
     pub ratio: Option<f64>,
     /// `auto`: how near the answer should come to that of `recompute`.
     pub quality: Option<f64>,
-    /// `deviation`, `query`: compute these rows again instead of those the policy chooses, by
+    /// `deviation`, `query`, `auto`: compute these rows again instead of those the policy chooses, by
     /// their positions in the sequential composition, ascending. For tests and experiments.
     pub selected: Option<Vec<u32>>,
 }
@@ -116,7 +116,7 @@ impl StopBody {
 }
 
 impl JoinBody {
-    /// The policy, where this version has it, with its parameters in their ranges.
+    /// The policy, with its parameters in their ranges.
     pub fn policy(&self) -> Result<JoinPolicy, ApiError> {
         let given = [
             ("tokens", self.tokens),
@@ -129,10 +129,6 @@ impl JoinBody {
         let policy =
             JoinPolicy::new(&self.policy, value).map_err(|error| refused_policy(&error))?;
         let form = policy.form();
-        if !form.is_built {
-            let error = RequestError::not_built(&policy);
-            return Err(ApiError::from(error).with_param("join.policy"));
-        }
         let takes = |name: &str| form.parameters.iter().any(|parameter| parameter.name == name);
         match given.iter().find(|(name, value)| value.is_some() && !takes(name)) {
             None => Ok(policy),

@@ -196,7 +196,7 @@ impl Sim {
         let chance = &mut self.chance;
         let vocab = self.world.shape.vocab;
         let placements: Vec<Arc<[TokenId]>> =
-            (0..chance.below(5)).map(|_| chance.pick(&self.texts).clone()).collect();
+            (0..chance.below(6)).map(|_| chance.pick(&self.texts).clone()).collect();
         let (policy, root) = (policy(chance), chance.pick(&self.roots).clone());
         let selected = selected(chance, policy, root.len(), &placements);
         let echo = chance.one_in(4);
@@ -356,14 +356,14 @@ impl Live {
         let Composition { root, placements, .. } = &self.request.composition;
         let selected = oracle::selected(&self.request);
         assert_eq!(*summary.selected, selected[..]);
-        if self.request.policy != JoinPolicy::Recompute {
+        if !oracle::is_plain(self.request.policy) {
             assert_eq!(summary.counts.recomputed, selected.len());
         }
         let first = (root.len() + placements.first().map_or(0, |tokens| tokens.len())) as u32;
         let later: usize = placements.iter().skip(1).map(|tokens| tokens.len()).sum();
         let is_mended = selected.iter().filter(|&&row| row >= first).count() == later;
         let exact = match self.request.policy {
-            JoinPolicy::Recompute => true,
+            policy if oracle::is_plain(policy) => true,
             JoinPolicy::Parallel { temperature, scale } => {
                 (temperature, scale) == (1.0, 1.0) && is_mended
             }
@@ -382,7 +382,8 @@ fn policy(chance: &mut Chance) -> JoinPolicy {
             scale: *chance.pick(&[0.9, 1.0]),
         },
         4 => JoinPolicy::Boundary { tokens: *chance.pick(&[1, 3, 1000]) },
-        5 | 6 => JoinPolicy::Query { ratio: *chance.pick(&[0.01, 0.3, 0.8, 1.0]) },
+        5 => JoinPolicy::Auto { quality: *chance.pick(&[0.3, 0.7, 0.98, 1.0]) },
+        6 => JoinPolicy::Query { ratio: *chance.pick(&[0.01, 0.3, 0.8, 1.0]) },
         _ => JoinPolicy::Deviation { ratio: *chance.pick(&[0.01, 0.3, 0.8, 1.0]) },
     }
 }
