@@ -84,6 +84,14 @@ pub(super) struct Sight<'a> {
 impl<E: Element> OnLanes for Page<'_, E> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
+        // Pages that hide nothing, which most are, do not ask at every vector.
+        if self.hidden.is_empty() { self.attend::<L, false>(l) } else { self.attend::<L, true>(l) }
+    }
+}
+
+impl<E: Element> Page<'_, E> {
+    #[inline(always)]
+    fn attend<L: Lanes, const HIDES: bool>(self, l: L) {
         let Self { panels, q, dims, seen, hidden, group, softcap, state } = self;
         let Panels { nv, dv, .. } = panels;
         score(l, panels, q, dims, state.scores);
@@ -91,7 +99,7 @@ impl<E: Element> OnLanes for Page<'_, E> {
         let queries = state.scores.chunks_exact_mut(nv).zip(state.max.iter_mut()).zip(decay);
         for (q, ((scores, max), decay)) in queries.enumerate() {
             let sight = Sight { seen: &seen[q / group], hidden };
-            let now = largest(l, scores, sight, softcap, *max);
+            let now = largest::<L, HIDES>(l, scores, sight, softcap, *max);
             // Where nothing changed the difference of infinities would be no number.
             *decay = if *max == now { 0.0 } else { *max - now };
             *max = now;
@@ -112,7 +120,7 @@ impl<E: Element> OnLanes for Page<'_, E> {
             for q in block.clone() {
                 let scores = &mut state.scores[q * nv..(q + 1) * nv];
                 let sight = Sight { seen: &seen, hidden };
-                soften(l, scores, sight, state.max[q], (decay[q], &mut state.sums[q]));
+                soften::<L, HIDES>(l, scores, sight, state.max[q], (decay[q], &mut state.sums[q]));
             }
             let weights = &state.scores[block.start * nv..block.end * nv];
             let by = Weights { of_rows: weights, seen, decay: &decay[block.clone()] };
@@ -255,7 +263,7 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
 /// Caps the scores of one query, hides rows it does not see, and returns the largest of `before`
 /// and those it sees.
 #[inline(always)]
-pub(super) fn largest<L: Lanes>(
+pub(super) fn largest<L: Lanes, const HIDES: bool>(
     l: L,
     scores: &mut [Lane16],
     sight: Sight<'_>,
@@ -268,7 +276,7 @@ pub(super) fn largest<L: Lanes>(
         if let Some(Softcap { cap, to }) = softcap {
             s = l.mul(l.splat(to), l.tanh(l.div(s, l.splat(cap))));
         }
-        let s = l.keep(s, bits(sight, v), l.splat(f32::NEG_INFINITY));
+        let s = l.keep(s, bits::<HIDES>(sight, v), l.splat(f32::NEG_INFINITY));
         l.store(s, &mut scores[v]);
         largest = l.max(s, largest);
     }
@@ -278,7 +286,7 @@ pub(super) fn largest<L: Lanes>(
 /// Turns the scores of one query into `exp(score - max)`, 0 where it does not see, and adds them
 /// to its sums.
 #[inline(always)]
-pub(super) fn soften<L: Lanes>(
+pub(super) fn soften<L: Lanes, const HIDES: bool>(
     l: L,
     scores: &mut [Lane16],
     sight: Sight<'_>,
@@ -288,7 +296,7 @@ pub(super) fn soften<L: Lanes>(
     let mut sum = l.mul(l.load(sums), l.splat(decay));
     for v in vectors(sight.seen) {
         let weight = l.exp(l.sub(l.load(&scores[v]), l.splat(max)));
-        let weight = l.keep(weight, bits(sight, v), l.splat(0.0));
+        let weight = l.keep(weight, bits::<HIDES>(sight, v), l.splat(0.0));
         l.store(weight, &mut scores[v]);
         sum = l.add(sum, weight);
     }
@@ -302,9 +310,10 @@ pub(super) fn vectors(seen: &Range<usize>) -> Range<usize> {
 
 /// Which lanes of vector `v` are rows that are seen.
 #[inline(always)]
-fn bits(Sight { seen, hidden }: Sight<'_>, v: usize) -> u16 {
+fn bits<const HIDES: bool>(Sight { seen, hidden }: Sight<'_>, v: usize) -> u16 {
     let below = |row: usize| ((1_u32 << row.saturating_sub(v * LANES).min(LANES)) - 1) as u16;
-    below(seen.end) & !below(seen.start) & !hidden.get(v).copied().unwrap_or(0)
+    let shown = if HIDES { !hidden.get(v).copied().unwrap_or(0) } else { u16::MAX };
+    below(seen.end) & !below(seen.start) & shown
 }
 
 /// Some queries that see the same rows of a page.

@@ -7,10 +7,10 @@
 #![expect(clippy::inline_always, reason = "inlined code gets the caller's instruction set")]
 
 use super::super::page::{
-    Lane16, Panels, Sight, Softcap, Vectors, largest, score, soften, vectors as seen_vectors,
+    Lane16, Panels, Sight, Softcap, Vectors, Widen, largest, score, soften, vectors as seen_vectors,
 };
 use super::super::plan::seen_by_any;
-use super::{AttentionScratch, Job, Problem, Sinks, Worker, vectors, widen_lines};
+use super::{AttentionScratch, Job, Problem, QUERIES_DIRECT, Sinks, Worker, vectors, widen_lines};
 use crate::cpu::Disjoint;
 use crate::kv::{Element, GROUP_DIMS, Side};
 use crate::simd::lanes::{LANES, Lanes, OnLanes, on_lanes, sum};
@@ -103,12 +103,19 @@ impl Worker {
         let (rows, dims) = (kv.layout().page_rows, kv.layout().head_dim);
         let k = kv.panel::<E>(page, layer, Side::K, head);
         let nv = rows.div_ceil(LANES);
-        if rows.is_multiple_of(LANES) {
+        let whole_vectors = rows.is_multiple_of(LANES);
+        if whole_vectors && job.tile.queries <= QUERIES_DIRECT {
             return self.weigh_panel(job, hidden, (vectors(k), nv), counts);
         }
+        // Worth a copy in f32: many queries read it, or vectors do not lie side by side.
         let mut wide = std::mem::take(&mut self.k);
         let to = &mut wide[..dims * nv];
-        widen_lines(k, rows, to, |d, row| d / GROUP_DIMS * rows + row);
+        if whole_vectors {
+            on_lanes(job.cpu, Widen { from: vectors(k), side: Side::K, line: nv, to });
+        } else {
+            widen_lines(k, rows, to, |d, row| d / GROUP_DIMS * rows + row);
+        }
+        let to = &wide[..dims * nv];
         let k = Vectors::<f32> { numbers: to, scales: &[] };
         self.weigh_panel(job, hidden, (k, nv), counts);
         self.k = wide;
@@ -172,21 +179,21 @@ impl<E: Element> OnLanes for Looks<'_, E> {
         let Some((by, mass)) = counts else {
             for (q, scores) in scores.chunks_exact_mut(nv).enumerate() {
                 let sight = Sight { seen: &seen[q / group], hidden };
-                let now = largest(l, scores, sight, softcap, max[q]);
+                let now = largest::<L, true>(l, scores, sight, softcap, max[q]);
                 let decay = if max[q] == now { 1.0 } else { exp(l, max[q] - now) };
                 max[q] = now;
-                soften(l, scores, sight, now, (decay, &mut sums[q]));
+                soften::<L, true>(l, scores, sight, now, (decay, &mut sums[q]));
             }
             return;
         };
         let mut unused = [0.0; LANES];
         for (q, scores) in scores.chunks_exact_mut(nv).enumerate() {
             let sight = Sight { seen: &seen[q / group], hidden };
-            largest(l, scores, sight, softcap, max[q]);
-            soften(l, scores, sight, max[q], (0.0, &mut unused));
+            largest::<L, true>(l, scores, sight, softcap, max[q]);
+            soften::<L, true>(l, scores, sight, max[q], (0.0, &mut unused));
             for v in seen_vectors(sight.seen) {
-                let rows = mass.iter_mut().skip(v * LANES);
-                for (to, &weight) in rows.zip(&scores[v]) {
+                let end = mass.len().min((v + 1) * LANES);
+                for (to, &weight) in mass[v * LANES..end].iter_mut().zip(&scores[v]) {
                     *to += u64::from((1.0 + weight * by[q]).to_bits() - 1.0_f32.to_bits());
                 }
             }
