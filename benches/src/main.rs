@@ -5,6 +5,7 @@
 
 mod cpu;
 mod instructions;
+mod join;
 mod joined;
 mod kernels;
 mod limits;
@@ -27,6 +28,10 @@ enum Bench {
     ///
     /// Example: cargo run --release -p benches -- cpu --model smollm2-135m --json
     Cpu(cpu::Args),
+    /// The first token of cached fragments under each join policy, against plain prefill.
+    ///
+    /// Example: cargo run --release -p benches -- join --json
+    Join(join::Args),
     /// Cento and llama.cpp, interleaved: same file, same threads, and the ratios.
     ///
     /// Example: cargo run --release -p benches -- peer --model smollm2-135m --json
@@ -45,6 +50,7 @@ enum Bench {
 fn main() -> anyhow::Result<()> {
     match Args::parse().bench {
         Bench::Cpu(args) => print(&cpu::measure(&args)?, args.json),
+        Bench::Join(args) => print(&join::measure(&args)?, args.json),
         Bench::Peer(args) => print(&peer::measure(&args)?, args.json),
         Bench::Kernels(args) => kernels::measure(&args),
         Bench::Instructions(args) => instructions::measure(&args),

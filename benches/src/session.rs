@@ -37,6 +37,7 @@ pub(crate) struct Answer {
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) counts: Counts,
     pub(crate) timings: Timings,
+    pub(crate) recomputed_share: f64,
 }
 
 impl Session {
@@ -106,6 +107,7 @@ impl Session {
             tenant: "bench".into(),
             composition,
             policy,
+            selected: None,
             sampling: Sampling::greedy(),
             stop_tokens: Vec::new(),
             stop_strings: Vec::new(),
@@ -121,7 +123,8 @@ impl Session {
                 Event::Scored { .. } => {}
                 Event::Finished { summary, .. } => {
                     let (counts, timings) = (summary.counts, summary.timings);
-                    return Ok(Answer { tokens, counts, timings });
+                    let recomputed_share = summary.recomputed_share;
+                    return Ok(Answer { tokens, counts, timings, recomputed_share });
                 }
                 Event::Failed(error) => return Err(anyhow!(error)),
             }

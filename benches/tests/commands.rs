@@ -12,7 +12,7 @@ fn lines(args: &[&str]) -> Vec<String> {
 #[test]
 fn help_names_every_bench() {
     let help = lines(&["--help"]).join("\n");
-    for bench in ["cpu", "peer", "kernels", "instructions"] {
+    for bench in ["cpu", "join", "peer", "kernels", "instructions"] {
         assert!(help.contains(bench), "{help}");
     }
 }

@@ -1,5 +1,6 @@
 //! The engine's plain-data vocabulary: what is asked of it and what it answers.
 
+use crate::JoinPolicy;
 use models::TokenId;
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -32,15 +33,6 @@ impl FromStr for FragmentId {
         }
         Ok(Self(id))
     }
-}
-
-/// Which tokens of a composition are recomputed, and where the others stand.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum JoinPolicy {
-    /// Everything, as plain concatenation would; reuses the longest exact prefix.
-    Recompute,
-    /// Nothing: cached fragments at sequential positions.
-    Reuse,
 }
 
 /// A fragment to be encoded after a root.
@@ -133,6 +125,9 @@ pub struct Request {
     pub composition: Composition,
     /// How it is joined.
     pub policy: JoinPolicy,
+    /// Rows to compute again instead of those that the policy would choose, by their sequential
+    /// positions in the composition, ascending: for tests and experiments.
+    pub selected: Option<Arc<[u32]>>,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// Tokens that end the answer and are not part of it (end of turn, end of text).
@@ -227,6 +222,12 @@ pub struct Summary {
     pub exact: bool,
     /// Token counts.
     pub counts: Counts,
+    /// What joining cost of what computing every fragment again costs: rows times layers whose
+    /// Q, K and V were computed for this composition alone, whatever for, over rows of placements
+    /// times layers. 0 without placements; above 1 where choosing costs more than it saves.
+    pub recomputed_share: f64,
+    /// Rows computed again that the policy or the request chose, by their sequential positions.
+    pub selected: Arc<[u32]>,
     /// Durations.
     pub timings: Timings,
 }
@@ -339,6 +340,8 @@ pub struct Stats {
     pub fragments: usize,
     /// Fragments whose KV is in memory.
     pub fragments_cached: usize,
+    /// Overlays in memory: rows computed again for a composition.
+    pub overlays: usize,
     /// Generations waiting for a place.
     pub waiting: usize,
     /// Generations running.
@@ -347,6 +350,10 @@ pub struct Stats {
     pub tokens_encoded: u64,
     /// Tokens prefilled for tails and `recompute`.
     pub tokens_prefilled: u64,
+    /// Fragment tokens computed again for a composition.
+    pub tokens_repaired: u64,
+    /// Tail and fragment tokens forwarded to choose what is computed again.
+    pub tokens_scored: u64,
     /// Fragment tokens reused without computing.
     pub tokens_reused: u64,
     /// Root and prefix tokens taken from the exact-prefix cache.

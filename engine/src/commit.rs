@@ -4,9 +4,11 @@
 use crate::{
     FinishReason, FragmentId, RequestError, SequenceId,
     job::{Job, Work},
-    plan::{Admission, Encode, Eviction, Forward, Plan},
+    overlays::{OverlayId, Overlays},
+    pages::Pages,
+    plan::{Admission, Encode, Eviction, Forward, Plan, Probe, Repairing},
     runner::{Forwarded, Outcome},
-    sequence::Taken,
+    sequence::{Sequence, Taken},
     state::State,
 };
 use std::time::Duration;
@@ -16,7 +18,9 @@ impl State {
     /// an ending job to an admitted one is never without a user.
     pub(crate) fn commit(&mut self, plan: &mut Plan, outcome: &mut Outcome, time: Duration) {
         self.now += 1;
-        self.stats.steps += u64::from(!plan.encodes.is_empty() || !plan.forwards.is_empty());
+        let is_idle = plan.encodes.is_empty() && plan.repairs.is_empty();
+        let is_idle = is_idle && plan.forwards.is_empty() && plan.probes.is_empty();
+        self.stats.steps += u64::from(!is_idle);
         self.drop_asked();
         for id in plan.forgets.drain(..) {
             self.forget(id);
@@ -29,6 +33,12 @@ impl State {
         }
         for encode in plan.encodes.drain(..) {
             self.encoded(&encode);
+        }
+        for repairing in plan.repairs.drain(..) {
+            self.repaired(&repairing);
+        }
+        for (probe, scores) in plan.probes.drain(..).zip(outcome.scores.drain(..)) {
+            self.scored(&probe, &scores);
         }
         for (forward, forwarded) in plan.forwards.iter().zip(outcome.forwards.drain(..)) {
             self.forwarded(forward, forwarded, outcome.join, time);
@@ -65,11 +75,23 @@ impl State {
         for page in record.pages {
             self.pages.release(page);
         }
+        for overlay in self.overlays.over(id) {
+            self.remove_overlay(overlay);
+        }
+    }
+
+    fn remove_overlay(&mut self, id: OverlayId) {
+        for page in self.overlays.remove(id) {
+            self.pages.release(page);
+        }
     }
 
     fn evict(&mut self, eviction: &Eviction) {
         match *eviction {
             Eviction::Prefix(id) => self.pages.release(self.prefixes.remove(id)),
+            // It may have gone with a fragment in this very step.
+            Eviction::Overlay(id) if self.overlays.contains(id) => self.remove_overlay(id),
+            Eviction::Overlay(_) => {}
             Eviction::Record(id) => {
                 let users = self.fragments.held(id).users;
                 assert_eq!(users, 0, "{id} is evicted while in use");
@@ -115,6 +137,14 @@ impl State {
             sequence.pages.reserve_exact(sequence.rows_max().div_ceil(page_rows));
             sequence.pages.extend(cached.chain(admission.own.iter().copied()));
             sequence.rows = admission.prefix.len() * page_rows;
+            for &page in &admission.overlay {
+                self.pages.take(page);
+            }
+            if let Some(repair) = &mut sequence.repair {
+                repair.reserved.clone_from(&admission.overlay);
+                let (overlays, pages) = (&mut self.overlays, &mut self.pages);
+                look_at_overlay(overlays, pages, sequence, (page_rows, self.now));
+            }
             if sequence.times.admitted.is_none() {
                 sequence.times.admitted = Some(time);
                 let encodes = |id| admission.records.iter().any(|&(other, _)| other == id);
@@ -136,6 +166,26 @@ impl State {
         } else {
             self.stats.tokens_prefilled += encode.rows.len() as u64;
         }
+    }
+
+    fn repaired(&mut self, repairing: &Repairing) {
+        let overlay = self.overlays.held_mut(repairing.id);
+        assert_eq!(overlay.rows, repairing.rows.start, "rows are computed in order");
+        overlay.rows = repairing.rows.end;
+        self.stats.tokens_repaired += repairing.rows.len() as u64;
+    }
+
+    /// Takes what a probe scored; when rows are chosen by it, finds or makes their overlay.
+    fn scored(&mut self, probe: &Probe, scores: &[f64]) {
+        self.stats.tokens_scored += probe.rows.len() as u64;
+        let job = self.running.get_mut(&probe.id).expect("a probed job runs");
+        let sequence = job.sequence_mut().expect("only sequences are probed");
+        let tail = sequence.tail_rows();
+        let repair = sequence.repair.as_mut().expect("only joined rows are scored");
+        assert_eq!(repair.scored, probe.rows.start, "rows are scored in order");
+        repair.score(probe.rows.len(), scores, tail);
+        let (overlays, pages) = (&mut self.overlays, &mut self.pages);
+        look_at_overlay(overlays, pages, sequence, (self.shape.page_rows, self.now));
     }
 
     /// Books the rows of a sequence, tells its reader, and ends it when it is at its end.
@@ -198,11 +248,15 @@ impl State {
     fn settle(&mut self, time: Duration) {
         let mut done = Vec::new();
         for job in self.running.values_mut() {
-            let composed = job.needs.iter().all(|need| self.fragments.held(need.id).is_cached());
+            let composed = job.is_composed(&self.fragments);
+            let joined = job.is_joined(&self.fragments, &self.overlays);
             match &mut job.work {
                 Work::Put(_) if composed && !job.cancelled => done.push(job.id),
                 Work::Generate(sequence) if composed => {
                     sequence.times.composed.get_or_insert(time);
+                    if joined {
+                        sequence.times.repaired.get_or_insert(time);
+                    }
                 }
                 _ => {}
             }
@@ -264,6 +318,52 @@ impl State {
                 self.pages.release(page);
             }
         }
+        self.leave_overlay(&mut job);
         job
+    }
+
+    /// A leaving job looks at no overlay and keeps no pages for one any more.
+    fn leave_overlay(&mut self, job: &mut Job) {
+        let repair = job.sequence_mut().and_then(|sequence| sequence.repair.as_mut());
+        let Some(repair) = repair else { return };
+        repair.restart();
+        for page in std::mem::take(&mut repair.reserved) {
+            self.pages.release(page);
+        }
+        let Some(id) = repair.overlay.take() else { return };
+        let overlay = self.overlays.held_mut(id);
+        overlay.users -= 1;
+        overlay.used_at = self.now;
+        if overlay.users == 0 && !overlay.is_whole() {
+            self.remove_overlay(id);
+        }
+    }
+}
+
+/// Lets a sequence whose rows are chosen look at their overlay: the one that is there, or a new one
+/// in the pages it keeps. Pages it keeps for nothing are free again.
+fn look_at_overlay(
+    overlays: &mut Overlays,
+    pages: &mut Pages,
+    sequence: &mut Sequence,
+    (page_rows, now): (usize, u64),
+) {
+    let (Some(repair), Some(root)) = (&mut sequence.repair, &sequence.root) else { return };
+    if repair.scoring().is_some() {
+        return;
+    }
+    let mut kept = std::mem::take(&mut repair.reserved);
+    if let Some(key) = repair.key(root, &sequence.placements) {
+        let id = overlays.find(&key).unwrap_or_else(|| {
+            let own = kept.drain(..repair.rows_max().div_ceil(page_rows)).collect();
+            overlays.enter(key, (root, &sequence.placements), own, page_rows)
+        });
+        let overlay = overlays.held_mut(id);
+        overlay.users += 1;
+        overlay.used_at = now;
+        repair.overlay = Some(id);
+    }
+    for page in kept {
+        pages.release(page);
     }
 }

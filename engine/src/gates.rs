@@ -4,6 +4,9 @@
 //! an engine takes the model. `cento doctor` prints them, the tests run them on every
 //! architecture. Wrong keys, offsets or masks show here before a user sees a wrong answer.
 
+mod repair;
+
+use crate::JoinPolicy;
 use kernels::{PageId, RowAddr, Run, Span};
 use models::{Batch, Model, TokenId};
 
@@ -77,6 +80,30 @@ pub fn run(model: &mut dyn Model, sample: &Sample, bound: Bound) -> Vec<Gate> {
             tolerance,
         ),
         gate("dropped", "a dropped fragment leaves no trace", dropped(model, sample), 0.0),
+        gate(
+            "boundary",
+            "boundary of all rows = plain prefill",
+            repair::whole(model, sample, bound, JoinPolicy::Boundary { tokens: u32::MAX as usize }),
+            tolerance,
+        ),
+        gate(
+            "query",
+            "query of all rows = plain prefill",
+            repair::whole(model, sample, bound, JoinPolicy::Query { ratio: 1.0 }),
+            tolerance,
+        ),
+        gate(
+            "deviation",
+            "deviation of all rows = plain prefill",
+            repair::whole(model, sample, bound, JoinPolicy::Deviation { ratio: 1.0 }),
+            tolerance,
+        ),
+        gate(
+            "overlay",
+            "a repair in chunks = at once; no page changes",
+            repair::overlay(model, sample),
+            0.0,
+        ),
     ]
 }
 
@@ -97,7 +124,7 @@ struct Written {
 
 impl Written {
     fn run(&self) -> Run<'_> {
-        Run { pages: &self.pages, rows: self.rows, start: self.start, shift: self.shift }
+        Run::new(&self.pages, self.rows, self.start, self.shift)
     }
 
     fn end(&self) -> u32 {
@@ -139,19 +166,28 @@ impl<'m> Desk<'m> {
         before: &[&Written],
         chunk: usize,
     ) -> (Written, Vec<f32>) {
+        let before: Vec<_> = before.iter().map(|written| written.run()).collect();
+        self.write_after(tokens, start, &before, chunk)
+    }
+
+    /// The same after runs as they are.
+    fn write_after(
+        &mut self,
+        tokens: &[TokenId],
+        start: u32,
+        before: &[Run<'_>],
+        chunk: usize,
+    ) -> (Written, Vec<f32>) {
         let mut own = self.blank(tokens.len(), start);
-        let page_rows = self.model.shape().page_rows as u32;
         let mut all = Vec::new();
         for part in tokens.chunks(chunk) {
             let first = own.rows;
             own.rows += part.len() as u32;
-            let writes: Vec<_> = (first..own.rows)
-                .map(|r| RowAddr { page: own.pages[(r / page_rows) as usize], row: r % page_rows })
-                .collect();
+            let writes: Vec<_> = (first..own.rows).map(|row| self.address(&own, row)).collect();
             let positions: Vec<_> = (first..own.rows).map(|r| start + r).collect();
-            let mut runs: Vec<_> = before.iter().map(|w| w.run()).collect();
+            let mut runs = before.to_vec();
             runs.push(own.run());
-            let spans = [Span { rows: 0..part.len(), runs: &runs }];
+            let spans = [Span::new(0..part.len(), &runs)];
             let rows: Vec<_> = (0..part.len()).collect();
             self.forward(&Batch {
                 tokens: part,
@@ -164,6 +200,37 @@ impl<'m> Desk<'m> {
             .for_each(|p| all.push(p));
         }
         (own, all)
+    }
+
+    /// Computes the rows at `selected` positions of `tokens` again over `runs`, `chunk` rows at a
+    /// time.
+    fn repair(
+        &mut self,
+        tokens: &[TokenId],
+        selected: &[u32],
+        runs: &[Run<'_>],
+        chunk: usize,
+    ) -> Written {
+        let mut own = self.blank(selected.len(), 0);
+        for positions in selected.chunks(chunk) {
+            let first = own.rows;
+            own.rows += positions.len() as u32;
+            let writes: Vec<_> = (first..own.rows).map(|row| self.address(&own, row)).collect();
+            let tokens: Vec<_> = positions.iter().map(|&row| tokens[row as usize]).collect();
+            let all = Some(selected);
+            let mut runs = runs.to_vec();
+            runs.push(Run { positions: all, ..Run::new(&own.pages, own.rows, 0, 0) });
+            let spans = [Span::new(0..tokens.len(), &runs)];
+            let (tokens, logits_rows) = (&tokens, &[]);
+            self.forward(&Batch { tokens, positions, writes: &writes, spans: &spans, logits_rows });
+        }
+        own
+    }
+
+    /// Where row `row` of a run lies.
+    fn address(&self, written: &Written, row: u32) -> RowAddr {
+        let page_rows = self.model.shape().page_rows as u32;
+        RowAddr { page: written.pages[(row / page_rows) as usize], row: row % page_rows }
     }
 
     /// Log-probabilities of a batch.
@@ -236,7 +303,7 @@ fn batch(model: &mut dyn Model, sample: &Sample) -> f32 {
     let mut spans: Vec<Span<'_>> = Vec::new();
     for runs in &runs {
         let begin = spans.last().map_or(0, |span| span.rows.end);
-        spans.push(Span { rows: begin..begin + runs[1].rows as usize, runs });
+        spans.push(Span::new(begin..begin + runs[1].rows as usize, runs));
     }
     let rows: Vec<_> = (0..tokens.len()).collect();
     let together = desk.forward(&Batch {

@@ -2,8 +2,11 @@
 //! put; both need records encoded first, so both are admitted, preempted and ended alike.
 
 use crate::{
-    Composition, FragmentInfo, FragmentSpec, JoinPolicy, Request, RequestError, SequenceId,
-    fragments::Content,
+    Composition, FragmentInfo, FragmentSpec, Request, RequestError, SequenceId,
+    fragments::{Content, Fragments},
+    overlays::Overlays,
+    policy::Places,
+    repair::Repair,
     sequence::{Sequence, Stream},
 };
 use models::ModelShape;
@@ -64,6 +67,20 @@ impl Job {
         Self { id, tenant, needs, work: Work::Generate(Box::new(sequence)), cancelled: false }
     }
 
+    /// All records the job needs are whole.
+    pub(crate) fn is_composed(&self, fragments: &Fragments) -> bool {
+        self.needs.iter().all(|need| fragments.held(need.id).is_cached())
+    }
+
+    /// All records the job needs are whole, and so is what is computed again.
+    pub(crate) fn is_joined(&self, fragments: &Fragments, overlays: &Overlays) -> bool {
+        let repair = self.sequence().and_then(|sequence| sequence.repair.as_ref());
+        let is_whole = |id| overlays.held(id).is_whole();
+        let is_repaired =
+            |repair: &Repair| repair.selected.is_some() && repair.overlay.is_none_or(is_whole);
+        self.is_composed(fragments) && repair.is_none_or(is_repaired)
+    }
+
     pub(crate) fn sequence(&self) -> Option<&Sequence> {
         match &self.work {
             Work::Put(_) => None,
@@ -91,7 +108,11 @@ impl Job {
     /// Pages the job holds at most, when it runs alone to its end.
     pub(crate) fn pages_max(&self, page_rows: usize) -> usize {
         let needs: usize = self.needs.iter().map(|need| need.pages(page_rows)).sum();
-        needs + self.sequence().map_or(0, |sequence| sequence.rows_max().div_ceil(page_rows))
+        let own = |sequence: &Sequence| {
+            let repaired = sequence.repair.as_ref().map_or(0, Repair::rows_max);
+            sequence.rows_max().div_ceil(page_rows) + repaired.div_ceil(page_rows)
+        };
+        needs + self.sequence().map_or(0, own)
     }
 }
 
@@ -105,31 +126,33 @@ pub(crate) struct Joined {
     /// Own row of the first token of the tail.
     pub(crate) tail_at: usize,
     pub(crate) own: Vec<models::TokenId>,
+    /// What is computed again; none where nothing comes of fragments.
+    pub(crate) repair: Option<Repair>,
 }
 
 impl Joined {
     /// ```text
     /// recompute:  | own run: root, placements, tail, answer ...            |
-    /// reuse:      | root's run | fragment's run | ... | own run: tail, answer ... |
+    /// others:     | root's run | fragment's run | ... | own run: tail, answer ... |
     /// ```
     /// Under `recompute` the own run is one contiguous run from position 0, whatever was cached:
     /// its partial attention states are cut as those of a plain prefill are, so the bits are too.
     pub(crate) fn new(shape: &ModelShape, request: &Request) -> Self {
         let Composition { root, placements, tail } = &request.composition;
         let before = root.len() + placements.iter().map(|tokens| tokens.len()).sum::<usize>();
-        match request.policy {
-            JoinPolicy::Recompute => {
-                let placed = placements.iter().flat_map(|tokens| tokens.iter());
-                let own = root.iter().chain(placed).chain(tail).copied().collect();
-                Self { root: None, placements: Vec::new(), own_start: 0, tail_at: before, own }
-            }
-            JoinPolicy::Reuse => {
-                let root = Content::root(&shape.fingerprint, &request.tenant, root);
-                let after = |tokens| Content::after(&shape.fingerprint, &root, tokens);
-                let placements = placements.iter().map(after).collect();
-                let own = tail.clone();
-                Self { root: Some(root), placements, own_start: before, tail_at: 0, own }
-            }
+        if request.policy.is_plain() {
+            let placed = placements.iter().flat_map(|tokens| tokens.iter());
+            let own = root.iter().chain(placed).chain(tail).copied().collect();
+            let (root, placements, repair) = (None, Vec::new(), None);
+            return Self { root, placements, own_start: 0, tail_at: before, own, repair };
         }
+        let places = Places::new(&request.composition);
+        let own_start = request.policy.layout().tail_start(&places);
+        let root = Content::root(&shape.fingerprint, &request.tenant, root);
+        let after = |tokens| Content::after(&shape.fingerprint, &root, tokens);
+        let placements = placements.iter().map(after).collect();
+        let own = tail.clone();
+        let repair = Some(Repair::new(request, places));
+        Self { root: Some(root), placements, own_start, tail_at: 0, own, repair }
     }
 }

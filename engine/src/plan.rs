@@ -1,6 +1,6 @@
 //! A plan: everything one step will do, as plain data. Prints as one line, for tests and traces.
 
-use crate::{FragmentId, SequenceId, prefix::EntryId};
+use crate::{FragmentId, SequenceId, overlays::OverlayId, policy::Scores, prefix::EntryId};
 use kernels::PageId;
 use std::{fmt, ops::Range};
 
@@ -9,8 +9,12 @@ use std::{fmt, ops::Range};
 pub(crate) struct Plan {
     /// Rows of records to encode.
     pub(crate) encodes: Vec<Encode>,
+    /// Rows of overlays to compute.
+    pub(crate) repairs: Vec<Repairing>,
     /// Rows of sequences to forward.
     pub(crate) forwards: Vec<Forward>,
+    /// Rows to score with, or to score: forwarded each for itself.
+    pub(crate) probes: Vec<Probe>,
     /// Cancelled jobs to end.
     pub(crate) ends: Vec<SequenceId>,
     /// Running jobs that give their place back and wait again.
@@ -32,6 +36,23 @@ pub(crate) struct Encode {
     pub(crate) rows: Range<usize>,
 }
 
+/// Rows of an overlay to compute, for a sequence that looks at it.
+#[derive(Debug)]
+pub(crate) struct Repairing {
+    pub(crate) id: OverlayId,
+    pub(crate) sequence: SequenceId,
+    pub(crate) rows: Range<usize>,
+}
+
+/// Rows that help to choose what is computed again.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    pub(crate) id: SequenceId,
+    pub(crate) by: Scores,
+    /// Of the tail, or of the placements.
+    pub(crate) rows: Range<usize>,
+}
+
 /// Own rows of a sequence to forward.
 #[derive(Debug)]
 pub(crate) struct Forward {
@@ -48,6 +69,7 @@ pub(crate) struct Forward {
 pub(crate) enum Eviction {
     Record(FragmentId),
     Prefix(EntryId),
+    Overlay(OverlayId),
 }
 
 /// A place for a waiting job.
@@ -61,15 +83,19 @@ pub(crate) struct Admission {
     pub(crate) prefix: Vec<(EntryId, PageId)>,
     /// Free pages for the rest of the own run.
     pub(crate) own: Vec<PageId>,
+    /// Free pages for rows that are computed again.
+    pub(crate) overlay: Vec<PageId>,
 }
 
 impl Plan {
     /// Forgets everything but the memory it took.
     pub(crate) fn clear(&mut self) {
-        let Self { encodes, forwards, ends, preemptions, evictions, drops, forgets, admissions } =
-            self;
+        let Self { encodes, repairs, forwards, probes, .. } = self;
         encodes.clear();
+        repairs.clear();
         forwards.clear();
+        probes.clear();
+        let Self { ends, preemptions, evictions, drops, forgets, admissions, .. } = self;
         ends.clear();
         preemptions.clear();
         evictions.clear();
@@ -80,7 +106,9 @@ impl Plan {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.encodes.is_empty()
+            && self.repairs.is_empty()
             && self.forwards.is_empty()
+            && self.probes.is_empty()
             && self.ends.is_empty()
             && self.preemptions.is_empty()
             && self.evictions.is_empty()
@@ -101,17 +129,28 @@ impl fmt::Display for Plan {
         parts.extend(
             self.encodes.iter().map(|e| format!("encode {}..{}", e.rows.start, e.rows.end)),
         );
+        parts.extend(
+            self.repairs.iter().map(|r| format!("repair {}..{}", r.rows.start, r.rows.end)),
+        );
+        for Probe { id, by, rows } in &self.probes {
+            let by = match by {
+                Scores::Attention => "attention",
+                Scores::Deviation => "deviation",
+            };
+            parts.push(format!("score {} by {by} {}..{}", id.0, rows.start, rows.end));
+        }
         parts.extend(self.ends.iter().map(|id| format!("end {}", id.0)));
         parts.extend(self.preemptions.iter().map(|id| format!("preempt {}", id.0)));
         parts.extend(self.evictions.iter().map(|eviction| match eviction {
             Eviction::Record(_) => "evict record".into(),
             Eviction::Prefix(_) => "evict prefix".into(),
+            Eviction::Overlay(_) => "evict overlay".into(),
         }));
         parts.extend(self.drops.iter().map(|_| "drop".into()));
         parts.extend(self.forgets.iter().map(|_| "forget".into()));
-        for Admission { id, records, prefix, own, .. } in &self.admissions {
-            let new: usize =
-                records.iter().map(|(_, pages)| pages.len()).sum::<usize>() + own.len();
+        for Admission { id, records, prefix, own, overlay, .. } in &self.admissions {
+            let records: usize = records.iter().map(|(_, pages)| pages.len()).sum();
+            let new = records + own.len() + overlay.len();
             parts.push(format!("admit {} with {new} pages, {} cached", id.0, prefix.len()));
         }
         f.write_str(&if parts.is_empty() { "nothing".into() } else { parts.join(" · ") })

@@ -2,7 +2,8 @@
 
 use crate::{
     Clock, TokenLogprob,
-    plan::{Forward, Plan},
+    plan::{Forward, Plan, Probe},
+    policy::Scores,
     rows::Rows,
     sampling::Sampler,
     state::State,
@@ -24,6 +25,8 @@ pub(crate) struct Runner {
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) forwards: Vec<Forwarded>,
+    /// What each probe scored: one number for each row of the placements, or of the probe.
+    pub(crate) scores: Vec<Vec<f64>>,
     /// Building the table took this long.
     pub(crate) join: Duration,
 }
@@ -57,7 +60,9 @@ impl Runner {
     /// leaves nothing to undo.
     pub(crate) fn run(&mut self, plan: &Plan, state: &State, outcome: &mut Outcome) {
         outcome.forwards.clear();
-        if plan.encodes.is_empty() && plan.forwards.is_empty() {
+        outcome.scores.clear();
+        outcome.scores.extend(plan.probes.iter().map(|probe| self.score(probe, state)));
+        if plan.encodes.is_empty() && plan.repairs.is_empty() && plan.forwards.is_empty() {
             return;
         }
         let Self { model, clock, sampler, rows, logits } = self;
@@ -78,5 +83,27 @@ impl Runner {
             }
             forwarded
         }));
+    }
+
+    /// Forwards the rows of a probe.
+    fn score(&mut self, probe: &Probe, state: &State) -> Vec<f64> {
+        let Self { model, rows, .. } = self;
+        let sequence = state.running[&probe.id].sequence().expect("sequences are probed");
+        let places = &sequence.repair.as_ref().expect("only joined rows are scored").places;
+        let mut scores = Vec::new();
+        rows.with_probe(probe, state, |batch| match probe.by {
+            Scores::Attention => {
+                let rows = batch.spans[0].runs.iter().map(|run| run.rows as usize).sum();
+                let mut mass = vec![0; rows];
+                model.weigh(batch, &mut mass);
+                let placed = &mass[places.root..places.root + places.rows()];
+                scores.extend(placed.iter().map(|&mass| mass as f64));
+            }
+            Scores::Deviation => {
+                scores.resize(batch.tokens.len(), 0.0);
+                model.deviate(batch, &mut scores);
+            }
+        });
+        scores
     }
 }

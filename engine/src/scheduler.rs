@@ -17,8 +17,10 @@ use crate::{
     fragments::Content,
     job::Job,
     limits::Budget,
-    plan::{Admission, Encode, Eviction, Forward, Plan},
+    overlays::{Overlay, OverlayId},
+    plan::{Admission, Encode, Eviction, Forward, Plan, Probe, Repairing},
     prefix::EntryId,
+    repair::Repair,
     sequence::Sequence,
     state::State,
 };
@@ -35,6 +37,7 @@ pub(crate) fn plan(state: &State, budget: &Budget, plan: &mut Plan) {
         prefill_rows: budget.prefill_rows,
         logits: budget.logits_rows,
         encoding: BTreeSet::new(),
+        repairing: BTreeSet::new(),
         plan,
     };
     draft.end_cancelled();
@@ -70,6 +73,8 @@ struct Draft<'a> {
     logits: usize,
     /// Records that this plan encodes rows of.
     encoding: BTreeSet<FragmentId>,
+    /// Overlays that this plan computes rows of.
+    repairing: BTreeSet<OverlayId>,
     plan: &'a mut Plan,
 }
 
@@ -78,6 +83,7 @@ struct Draft<'a> {
 struct Kept {
     records: BTreeSet<FragmentId>,
     prefixes: BTreeSet<EntryId>,
+    overlays: BTreeSet<OverlayId>,
 }
 
 impl<'a> Draft<'a> {
@@ -91,9 +97,8 @@ impl<'a> Draft<'a> {
         self.state.running.values().filter(|job| !job.cancelled)
     }
 
-    /// All records the job needs are whole.
-    fn is_composed(&self, job: &Job) -> bool {
-        job.needs.iter().all(|need| self.state.fragments.held(need.id).is_cached())
+    fn is_joined(&self, job: &Job) -> bool {
+        job.is_joined(&self.state.fragments, &self.state.overlays)
     }
 
     /// One row for every sequence that lacks one row. Returns how many found no page for it.
@@ -101,7 +106,7 @@ impl<'a> Draft<'a> {
         let mut starved = 0;
         for job in self.going_on() {
             let Some(sequence) = job.sequence() else { continue };
-            if sequence.rows_missing() > 1 || !self.is_composed(job) {
+            if sequence.rows_missing() > 1 || !self.is_joined(job) {
                 continue;
             }
             let full = sequence.rows == sequence.pages.len() * self.state.shape.page_rows;
@@ -146,7 +151,12 @@ impl<'a> Draft<'a> {
                 self.encode(need);
             }
             let Some(sequence) = job.sequence() else { continue };
-            if sequence.rows_missing() > 1 && self.is_composed(job) {
+            if !job.is_composed(&self.state.fragments) {
+                continue;
+            }
+            if let Some(repair) = sequence.repair.as_ref().filter(|_| !self.is_joined(job)) {
+                self.repair(job.id, sequence, repair);
+            } else if sequence.rows_missing() > 1 {
                 let count = self.chunk(sequence);
                 if count > 0 {
                     self.prefill_rows -= count;
@@ -175,6 +185,35 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The next rows that help to choose what is computed again, or of what was chosen.
+    fn repair(&mut self, id: SequenceId, sequence: &Sequence, repair: &Repair) {
+        let room = self.rows.min(self.prefill_rows);
+        if let Some(by) = repair.scoring() {
+            let count = repair.rows_to_score(sequence.tail_rows()).min(room);
+            if count > 0 {
+                let rows = repair.scored..repair.scored + count;
+                self.plan.probes.push(Probe { id, by, rows });
+                self.spend(count);
+            }
+        } else if let Some(overlay) = repair.overlay
+            && !self.repairing.contains(&overlay)
+        {
+            let Overlay { rows, ref tokens, .. } = *self.state.overlays.held(overlay);
+            let count = (tokens.len() - rows).min(room);
+            if count > 0 {
+                self.repairing.insert(overlay);
+                let rows = rows..rows + count;
+                self.plan.repairs.push(Repairing { id: overlay, sequence: id, rows });
+                self.spend(count);
+            }
+        }
+    }
+
+    fn spend(&mut self, rows: usize) {
+        self.rows -= rows;
+        self.prefill_rows -= rows;
+    }
+
     /// The most rows of a prefill that rows and logits allow.
     fn chunk(&self, sequence: &Sequence) -> usize {
         let count = sequence.rows_missing().min(self.rows).min(self.prefill_rows);
@@ -195,6 +234,7 @@ impl<'a> Draft<'a> {
             let wanted = Wanted::new(self.state, job, &given);
             kept.records.extend(job.needs.iter().map(|need| need.id));
             kept.prefixes.extend(wanted.prefix.iter().map(|&(id, _)| id));
+            kept.overlays.extend(wanted.known);
             // A spare page for each running job: an admission should not cause a preemption.
             let pages = wanted.pages() + running;
             if pages > self.free.len() {
@@ -211,6 +251,7 @@ impl<'a> Draft<'a> {
                 tenant: job.tenant.clone(),
                 records: wanted.records.iter().map(|&(id, pages)| (id, take(pages))).collect(),
                 own: take(wanted.own),
+                overlay: take(wanted.overlay),
                 prefix: wanted.prefix,
             });
         }
@@ -247,6 +288,10 @@ struct Wanted {
     prefix: Vec<(EntryId, PageId)>,
     /// Further pages of its own run.
     own: usize,
+    /// The overlay it will look at, where it is there.
+    known: Option<OverlayId>,
+    /// Pages for rows that are computed again, where it is not.
+    overlay: usize,
 }
 
 impl Wanted {
@@ -259,7 +304,7 @@ impl Wanted {
         let lacking = job.needs.iter().filter(|need| !has_pages(need.id));
         let records = lacking.map(|need| (need.id, need.pages(page_rows))).collect();
         let Some(sequence) = job.sequence() else {
-            return Self { records, prefix: Vec::new(), own: 0 };
+            return Self { records, prefix: Vec::new(), own: 0, known: None, overlay: 0 };
         };
         let prefix = if sequence.is_publishable() {
             state.prefixes.find(&job.tenant, &sequence.own[..sequence.rows_reusable()])
@@ -267,11 +312,14 @@ impl Wanted {
             Vec::new()
         };
         let own = sequence.own.len().div_ceil(page_rows) - prefix.len();
-        Self { records, prefix, own }
+        let known = state.overlay_of(sequence);
+        let repaired = sequence.repair.as_ref().filter(|_| known.is_none());
+        let overlay = repaired.map_or(0, Repair::rows_max).div_ceil(page_rows);
+        Self { records, prefix, own, known, overlay }
     }
 
     fn pages(&self) -> usize {
-        self.records.iter().map(|&(_, pages)| pages).sum::<usize>() + self.own
+        self.records.iter().map(|&(_, pages)| pages).sum::<usize>() + self.own + self.overlay
     }
 }
 
@@ -291,11 +339,16 @@ fn evictable(state: &State, kept: &Kept, pages: usize) -> (Vec<Eviction>, usize)
         .iter()
         .filter(|(id, entry)| state.pages.owners(entry.page) == 1 && !kept.prefixes.contains(id))
         .map(|(id, entry)| (entry.used_at, 1, Eviction::Prefix(id)));
-    let mut unused: Vec<_> = records.chain(prefixes).collect();
+    let overlays = state
+        .overlays
+        .iter()
+        .filter(|(id, overlay)| overlay.users == 0 && !kept.overlays.contains(id))
+        .map(|(id, overlay)| (overlay.used_at, overlay.pages.len(), Eviction::Overlay(id)));
+    let mut unused: Vec<_> = records.chain(prefixes).chain(overlays).collect();
     // Entries of one moment: the later entered stand deeper, and go first.
     unused.sort_by_key(|(used_at, _, eviction)| {
         let depth = match eviction {
-            Eviction::Record(_) => None,
+            Eviction::Record(_) | Eviction::Overlay(_) => None,
             Eviction::Prefix(id) => Some(std::cmp::Reverse(*id)),
         };
         (*used_at, depth)

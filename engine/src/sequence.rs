@@ -1,8 +1,8 @@
 //! A sequence: one live generation. What it was asked, how far it is, and its reader.
 
 use crate::{
-    Counts, Event, FinishReason, FragmentId, JoinPolicy, Request, RequestError, Sink, Summary,
-    Timings, TokenLogprob, fragments::Content, job::Joined, text::Text,
+    Counts, Event, FinishReason, FragmentId, Request, RequestError, Sink, Summary, Timings,
+    TokenLogprob, fragments::Content, job::Joined, policy::Layout, repair::Repair, text::Text,
 };
 use kernels::PageId;
 use models::{ModelShape, TokenId, Tokenizer};
@@ -15,10 +15,15 @@ use std::{ops::Range, sync::Arc, time::Duration};
 /// decode are the same thing: rows are missing, many or one.
 pub(crate) struct Sequence {
     pub(crate) request: Request,
-    /// The root's record (`reuse`).
+    /// The root's record; none where nothing comes of fragments.
     pub(crate) root: Option<Content>,
-    /// Records in composition order (`reuse`).
+    /// Records in composition order.
     pub(crate) placements: Vec<Content>,
+    /// What is computed again of the placements.
+    pub(crate) repair: Option<Repair>,
+    /// Placements that this call encoded.
+    encoded: Vec<bool>,
+    layers: usize,
     pub(crate) own_start: usize,
     /// Own row of the first token of the tail.
     pub(crate) tail_at: usize,
@@ -46,6 +51,8 @@ pub(crate) struct Times {
     pub(crate) admitted: Option<Duration>,
     /// All records it needs were whole.
     pub(crate) composed: Option<Duration>,
+    /// All rows that are computed again were whole.
+    pub(crate) repaired: Option<Duration>,
     /// Building the table of its first step took this long.
     pub(crate) join: Option<Duration>,
     /// The last row of the prompt was computed.
@@ -61,7 +68,8 @@ impl Sequence {
         tokenizer: Option<Arc<Tokenizer>>,
         submitted: Duration,
     ) -> Self {
-        let Joined { root, placements, own_start, tail_at, mut own } = Joined::new(shape, &request);
+        let joined = Joined::new(shape, &request);
+        let Joined { root, placements, own_start, tail_at, mut own, repair } = joined;
         let (prompt_len, given) = (own.len(), own_start + own.len());
         assert!(given <= shape.context_max, "too long a composition was refused before");
         let text = Text::new(tokenizer, &request.stop_strings);
@@ -78,6 +86,9 @@ impl Sequence {
             prompt_len,
             root,
             placements,
+            repair,
+            encoded: Vec::new(),
+            layers: shape.layers,
             own_start,
             tail_at,
             own,
@@ -96,6 +107,12 @@ impl Sequence {
     /// The answer so far.
     pub(crate) fn output(&self) -> &[TokenId] {
         &self.own[self.prompt_len..]
+    }
+
+    /// Pages of its own run, and those it keeps for rows that are not chosen yet.
+    pub(crate) fn all_pages(&self) -> impl Iterator<Item = &PageId> {
+        let reserved = self.repair.iter().flat_map(|repair| &repair.reserved);
+        self.pages.iter().chain(reserved)
     }
 
     /// Rows not computed yet.
@@ -137,19 +154,25 @@ impl Sequence {
         }
     }
 
-    /// The answer is what plain concatenation computes: under `recompute` always; under `reuse`
-    /// when there is no placement, or only one: standing right after the root it was encoded
-    /// after, it saw exactly what it would have seen in the concatenation.
+    /// The answer is what plain concatenation computes: where nothing comes of fragments always;
+    /// else when every row that did not see what stands before it was computed again, and all
+    /// rows are weighed alike.
     pub(crate) fn is_exact(&self) -> bool {
-        match self.request.policy {
-            JoinPolicy::Recompute => true,
-            JoinPolicy::Reuse => self.placements.len() <= 1,
-        }
+        let weighs_alike = match self.request.policy.layout() {
+            Layout::Sequential => true,
+            Layout::Parallel { temperature, scale } => temperature == 1.0 && scale == 1.0,
+        };
+        self.repair.as_ref().is_none_or(|repair| weighs_alike && repair.is_exact())
     }
 
     /// Its KV is exact from position 0 on, and may be published as a prefix.
     pub(crate) fn is_publishable(&self) -> bool {
-        self.request.policy == JoinPolicy::Recompute
+        self.repair.is_none()
+    }
+
+    /// Rows of the tail as it was given.
+    pub(crate) fn tail_rows(&self) -> usize {
+        self.prompt_len - self.tail_at
     }
 
     /// Accounts for what was cached, at the first admission. `encodes` says which records this
@@ -167,11 +190,46 @@ impl Sequence {
         for (i, placement) in self.placements.iter().enumerate() {
             // A fragment that stands twice is encoded once.
             let again = self.placements[..i].iter().any(|before| before.id == placement.id);
-            if encodes(placement.id) && !again {
+            let encoded = encodes(placement.id) && !again;
+            self.encoded.push(encoded);
+            if encoded {
                 counts.encoded += placement.tokens.len();
             } else {
                 counts.reused += placement.tokens.len();
             }
+        }
+    }
+
+    /// See [`Summary::recomputed_share`].
+    fn recomputed_share(&self) -> f64 {
+        let placements = &self.request.composition.placements;
+        let placed: usize = placements.iter().map(|tokens| tokens.len()).sum();
+        match &self.repair {
+            _ if placed == 0 => 0.0,
+            None => 1.0,
+            Some(repair) => {
+                let row_layers = repair.row_layers(self.tail_rows(), self.layers);
+                row_layers as f64 / (placed * self.layers) as f64
+            }
+        }
+    }
+
+    /// Rows of the placements that are computed again.
+    fn selected(&self) -> Arc<[u32]> {
+        let selected = self.repair.as_ref().and_then(|repair| repair.selected.clone());
+        selected.unwrap_or_else(|| Arc::from([]))
+    }
+
+    /// Accounts for the rows that were computed again: they are not reused, nor shown as encoded.
+    fn count_recomputed(&mut self) {
+        let selected = self.selected();
+        let Some(repair) = self.repair.as_ref().filter(|_| !self.encoded.is_empty()) else {
+            return;
+        };
+        for (range, encoded) in repair.places.ranges().zip(&self.encoded) {
+            let inside = selected.iter().filter(|&&row| range.contains(&(row as usize))).count();
+            self.counts.recomputed += inside;
+            *(if *encoded { &mut self.counts.encoded } else { &mut self.counts.reused }) -= inside;
         }
     }
 
@@ -207,12 +265,15 @@ impl Sequence {
     /// Tells the reader the end.
     pub(crate) fn finish(&mut self, finish_reason: FinishReason) {
         let text = self.text.finish();
+        self.count_recomputed();
         self.counts.output = self.output().len();
         let summary = Summary {
             finish_reason,
             policy: self.request.policy,
             exact: self.is_exact(),
             counts: self.counts,
+            recomputed_share: self.recomputed_share(),
+            selected: self.selected(),
             timings: self.times.timings(self.counts.output),
         };
         self.stream.end(Event::Finished { text, summary });
@@ -243,8 +304,8 @@ impl Times {
             queue_ms: between(Some(self.submitted), self.admitted),
             compose_ms: between(self.admitted, self.composed),
             join_ms: self.join.unwrap_or_default().as_secs_f64() * 1e3,
-            repair_ms: 0.0,
-            prefill_ms: between(self.composed, self.prefilled),
+            repair_ms: between(self.composed, self.repaired),
+            prefill_ms: between(self.repaired, self.prefilled),
             first_token_ms: between(Some(self.submitted), self.first_token),
             decode_tokens_per_second,
         }

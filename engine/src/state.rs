@@ -6,9 +6,11 @@ use crate::{
     board::Board,
     fragments::Fragments,
     job::{Job, Reply},
+    overlays::{OverlayId, Overlays},
     pages::Pages,
     prefix::Prefixes,
     queue::Queue,
+    sequence::Sequence,
 };
 use models::ModelShape;
 use std::{collections::BTreeMap, sync::Arc};
@@ -19,6 +21,7 @@ pub(crate) struct State {
     pub(crate) pages: Pages,
     pub(crate) fragments: Fragments,
     pub(crate) prefixes: Prefixes,
+    pub(crate) overlays: Overlays,
     pub(crate) waiting: Queue,
     pub(crate) running: BTreeMap<SequenceId, Job>,
     /// Fragments to forget, each with who asked.
@@ -35,6 +38,7 @@ impl State {
             pages: Pages::new(shape.pages),
             fragments: Fragments::default(),
             prefixes: Prefixes::new(shape.page_rows),
+            overlays: Overlays::default(),
             waiting: Queue::default(),
             running: BTreeMap::new(),
             drops: Vec::new(),
@@ -60,6 +64,12 @@ impl State {
         self.running.is_empty() && self.waiting.is_empty() && self.drops.is_empty()
     }
 
+    /// The overlay that a sequence's chosen rows make, where it is there.
+    pub(crate) fn overlay_of(&self, sequence: &Sequence) -> Option<OverlayId> {
+        let (repair, root) = (sequence.repair.as_ref()?, sequence.root.as_ref()?);
+        self.overlays.find(&repair.key(root, &sequence.placements)?)
+    }
+
     /// What is known of a fragment; `None` for roots and what is not known.
     pub(crate) fn info(&self, id: FragmentId) -> Option<FragmentInfo> {
         let record = self.fragments.get(id).filter(|record| record.content.root.is_some())?;
@@ -77,7 +87,7 @@ impl State {
     /// The numbers as they are now.
     pub(crate) fn stats(&self) -> Stats {
         let sequences = self.running.values().filter_map(Job::sequence);
-        let pages = sequences.flat_map(|sequence| &sequence.pages);
+        let pages = sequences.flat_map(Sequence::all_pages);
         let fragments = || self.fragments.iter().filter(|record| record.content.root.is_some());
         let generations = |job: &&Job| job.sequence().is_some();
         Stats {
@@ -85,6 +95,7 @@ impl State {
             pages_free: self.pages.free().len(),
             pages_sequences: pages.filter(|&&page| self.pages.owners(page) == 1).count(),
             fragments: fragments().count(),
+            overlays: self.overlays.len(),
             fragments_cached: fragments().filter(|record| record.is_cached()).count(),
             waiting: self.waiting.iter().filter(generations).count(),
             running: self.running.values().filter(generations).count(),
@@ -98,10 +109,12 @@ impl State {
         let records = || self.fragments.iter().flat_map(|record| &record.pages).copied();
         let prefixes = self.prefixes.iter().map(|(_, entry)| entry.page);
         let sequences = self.running.values().filter_map(Job::sequence);
-        let own = sequences.flat_map(|sequence| &sequence.pages).copied();
-        self.pages.check_integrity(records().chain(prefixes).chain(own));
-        for page in records() {
-            assert_eq!(self.pages.owners(page), 1, "{page:?} of a record has another owner");
+        let own = sequences.flat_map(Sequence::all_pages).copied();
+        let overlays = || self.overlays.iter().flat_map(|(_, overlay)| &overlay.pages).copied();
+        self.pages.check_integrity(records().chain(overlays()).chain(prefixes).chain(own));
+        for page in records().chain(overlays()) {
+            let what = "of a record or an overlay has another owner";
+            assert_eq!(self.pages.owners(page), 1, "{page:?} {what}");
         }
         let mut users: BTreeMap<FragmentId, usize> = BTreeMap::new();
         for need in self.running.values().flat_map(|job| &job.needs) {
@@ -114,12 +127,16 @@ impl State {
         assert!(users.is_empty(), "running jobs need records that are forgotten: {users:?}");
         self.fragments.check_integrity(self.shape.page_rows);
         self.prefixes.check_integrity();
+        self.overlays.check_integrity(self.shape.page_rows);
         self.check_sequences();
+        self.check_overlays();
     }
 
     fn check_sequences(&self) {
         for sequence in self.waiting.iter().filter_map(Job::sequence) {
-            assert!(sequence.pages.is_empty() && sequence.rows == 0, "waiting holds no pages");
+            let is_free = sequence.all_pages().next().is_none() && sequence.rows == 0;
+            let overlay = sequence.repair.as_ref().and_then(|repair| repair.overlay);
+            assert!(is_free && overlay.is_none(), "waiting holds no pages");
         }
         for sequence in self.running.values().filter_map(Job::sequence) {
             let held = sequence.pages.len() * self.shape.page_rows;
@@ -127,5 +144,23 @@ impl State {
             assert!(sequence.rows < sequence.own.len(), "a running sequence has a row to compute");
             assert!(sequence.own.len() <= sequence.prompt_len + sequence.output_max, "too long");
         }
+    }
+
+    fn check_overlays(&self) {
+        let mut users: BTreeMap<OverlayId, usize> = BTreeMap::new();
+        for sequence in self.running.values().filter_map(Job::sequence) {
+            let Some(repair) = &sequence.repair else { continue };
+            if let Some(id) = repair.overlay {
+                assert_eq!(self.overlay_of(sequence), Some(id), "the overlay of its rows");
+                *users.entry(id).or_default() += 1;
+            }
+            let is_kept = repair.reserved.is_empty() || repair.scoring().is_some();
+            assert!(is_kept, "pages are kept while rows are not chosen");
+        }
+        for (id, overlay) in self.overlays.iter() {
+            let counted = users.remove(&id).unwrap_or(0);
+            assert_eq!(overlay.users, counted, "users of {id:?}");
+        }
+        assert!(users.is_empty(), "running jobs look at overlays that are gone: {users:?}");
     }
 }

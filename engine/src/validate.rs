@@ -1,10 +1,11 @@
 //! The border: what is refused before it waits. Behind it nothing checks again, it asserts.
 
 use crate::{
-    FragmentInfo, FragmentSpec, JoinPolicy, Request, RequestError, Sampling,
+    FragmentInfo, FragmentSpec, JoinPolicy, PolicyError, Request, RequestError, Sampling,
     fragments::Content,
     job::{Job, Work},
     limits::{LOGPROBS_MAX, PIN_SHARE, PLACEMENTS_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX},
+    policy::{Choice, Places},
     state::State,
 };
 use models::{ModelShape, TokenId};
@@ -15,6 +16,7 @@ pub(crate) fn check_request(
     shape: &ModelShape,
     has_text: bool,
 ) -> Result<(), RequestError> {
+    check_policy(request)?;
     let composition = &request.composition;
     // Plain text begins at its first token: without fragments, `recompute` needs no root.
     let is_plain = request.policy == JoinPolicy::Recompute && composition.placements.is_empty();
@@ -27,8 +29,7 @@ pub(crate) fn check_request(
     check_tokens("the tail", &composition.tail, shape)?;
     let placements = composition.placements.len();
     range("compose", placements, placements <= PLACEMENTS_MAX, "at most 4096 fragments")?;
-    let placed: usize = composition.placements.iter().map(|tokens| tokens.len()).sum();
-    check_length(composition.root.len() + placed + composition.tail.len(), shape)?;
+    check_length(positions(request), shape)?;
     check_sampling(&request.sampling)?;
     if let Some(logprobs) = request.logprobs {
         range("logprobs", logprobs, logprobs <= LOGPROBS_MAX, "at most 1000")?;
@@ -44,6 +45,31 @@ pub(crate) fn check_request(
         range("stop", format!("a text of {} bytes", stop.len()), fits, "1 to 1024 bytes each")?;
     }
     range("stop", "a text", has_text || stops.is_empty(), "absent: there is no tokenizer")
+}
+
+/// Refuses policies out of range or not built, and a selection where none is made.
+fn check_policy(request: &Request) -> Result<(), RequestError> {
+    let Request { policy, selected, .. } = request;
+    if let Err(PolicyError::OutOfRange { name, given, expected }) = policy.check() {
+        return Err(RequestError::OutOfRange { name, given, expected });
+    }
+    let Some(selected) = selected else { return Ok(()) };
+    let places = Places::new(&request.composition);
+    let chooses = matches!(policy.choice(&places), Choice::Scored { .. });
+    range("selected", "given", chooses, "absent: the policy chooses no rows")?;
+    let is_inside =
+        |row: &&u32| (places.root..places.root + places.rows()).contains(&(**row as usize));
+    let expected = "positions of fragment rows in the sequential composition, ascending";
+    if let Some(outside) = selected.iter().find(|row| !is_inside(row)) {
+        range("selected", outside, false, expected)?;
+    }
+    range("selected", "unordered", selected.is_sorted_by(|a, b| a < b), expected)
+}
+
+/// Positions that a composition takes as it is joined.
+fn positions(request: &Request) -> usize {
+    let Request { composition, policy, .. } = request;
+    policy.layout().tail_start(&Places::new(composition)) + composition.tail.len()
 }
 
 /// Refuses a fragment that no state of the engine could encode.

@@ -65,7 +65,8 @@ impl Decoder {
 
     /// One layer: writes K and V of all rows, then, unless only those are wanted, adds attention
     /// and the feed-forward layer to the residual stream.
-    fn layer(&mut self, index: usize, batch: &Batch<'_>, kv_only: bool) {
+    fn layer(&mut self, index: usize, batch: &Batch<'_>, task: Task<'_>) {
+        let kv_only = matches!(task, Task::KvOnly | Task::Deviate(_));
         let Self { cpu, description: d, parts, scratch, kv, .. } = self;
         let (cpu, layer, kind) = (&*cpu, &parts.layers[index], d.layers[index]);
         let rope = match &self.rope_local {
@@ -90,13 +91,24 @@ impl Decoder {
         }
         rows.keys_and_values(cpu, layer, d.norm_eps);
         let at = KvRows { layer: index, writes: batch.writes, positions, rope };
-        kernels::kv_append(cpu, kv, &at, rows.k, rows.v);
+        match &task {
+            Task::All | Task::KvOnly | Task::Weigh(_) => {
+                kernels::kv_append(cpu, kv, &at, rows.k, rows.v);
+            }
+            Task::Reread | Task::Deviate(_) => {}
+        }
+        if let Task::Deviate(out) = task {
+            return kernels::kv_deviation(cpu, kv, (index, batch.writes), rows.v, out);
+        }
         if kv_only {
             return;
         }
         rows.queries(cpu, layer, d.norm_eps);
         let queries = Queries { layer: index, q: rows.q, positions, spans: batch.spans, rope };
         let shape = attention_shape(d, kind);
+        if let Task::Weigh(mass) = task {
+            kernels::attention_mass(cpu, kv, &shape, &queries, rows.attention, mass);
+        }
         kernels::attention(cpu, kv, &shape, &queries, rows.attention, rows.attended);
         rows.input.set(cpu, d.refine, rows.attended, d.heads * d.head_dim);
         kernels::matmul(cpu, &layer.attention_out, rows.input, rows.normed); // [T, C]
@@ -105,6 +117,14 @@ impl Decoder {
         rows.normed_input(cpu, d, &layer.ffn_norm);
         rows.feed_forward(cpu, d, layer);
         rows.add_normed(cpu, layer.post_ffn_norm.as_deref(), d.norm_eps);
+    }
+
+    /// Checks a batch, and fills the residual stream with its tokens.
+    fn embed(&mut self, batch: &Batch<'_>) {
+        self.check(batch);
+        let Self { cpu, description: d, parts, scratch, .. } = self;
+        let x = scratch.rows(d, batch.tokens.len()).x;
+        kernels::embed(cpu, &parts.embed, batch.tokens, d.embed_scale, x); // [T, C]
     }
 
     /// Logits of the rows asked for.
@@ -148,23 +168,50 @@ impl Decoder {
     }
 }
 
+/// What a layer is computed for.
+enum Task<'a> {
+    /// The residual stream behind it.
+    All,
+    /// Its K and V alone.
+    KvOnly,
+    /// The residual stream, and the attention that rows get.
+    Weigh(&'a mut [u64]),
+    /// The residual stream, over K and V that pages hold.
+    Reread,
+    /// How far its V is from what pages hold.
+    Deviate(&'a mut [f64]),
+}
+
 impl Model for Decoder {
     fn shape(&self) -> &ModelShape {
         &self.shape
     }
 
     fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
-        self.check(batch);
-        let Self { cpu, description: d, parts, scratch, .. } = &mut *self;
-        let x = scratch.rows(d, batch.tokens.len()).x;
-        kernels::embed(cpu, &parts.embed, batch.tokens, d.embed_scale, x); // [T, C]
-        let layers = d.layers.len();
+        self.embed(batch);
+        let layers = self.shape.layers;
         for index in 0..layers {
             // Encoding a fragment needs nothing behind the last layer's K and V.
             let kv_only = index + 1 == layers && batch.logits_rows.is_empty();
-            self.layer(index, batch, kv_only);
+            self.layer(index, batch, if kv_only { Task::KvOnly } else { Task::All });
         }
         self.head(batch, logits);
+    }
+
+    fn weigh(&mut self, batch: &Batch<'_>, mass: &mut [u64]) {
+        self.embed(batch);
+        for index in 0..self.shape.layers {
+            self.layer(index, batch, Task::Weigh(mass));
+        }
+    }
+
+    fn deviate(&mut self, batch: &Batch<'_>, deviations: &mut [f64]) {
+        self.embed(batch);
+        if self.shape.layers == 1 {
+            return deviations.fill(0.0);
+        }
+        self.layer(0, batch, Task::Reread);
+        self.layer(1, batch, Task::Deviate(deviations));
     }
 
     fn copy_rows(&mut self, from: PageId, to: PageId, rows: usize) {

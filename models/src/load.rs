@@ -4,7 +4,7 @@ use crate::description::Description;
 use crate::parts::Parts;
 use crate::source::Source;
 use crate::{Decoder, LoadError, Model, ModelShape, Tokenizer, Turns};
-use kernels::{Cpu, Isa, KvDtype, KvLayout, KvPool};
+use kernels::{Cpu, Isa, KvDtype, KvLayout, KvPool, Refine};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +25,9 @@ pub struct LoadOptions {
     pub context_max: Option<usize>,
     /// Rows a batch may hold.
     pub batch_rows_max: usize,
+    /// What 8 bits leave of activations is quantized again everywhere, whatever the architecture
+    /// needs: slower, and nearer to float arithmetic.
+    pub fine_activations: bool,
 }
 
 impl Default for LoadOptions {
@@ -37,6 +40,7 @@ impl Default for LoadOptions {
             page_rows: 32,
             context_max: None,
             batch_rows_max: 256,
+            fine_activations: false,
         }
     }
 }
@@ -126,7 +130,10 @@ fn decoder(
         return Err(LoadError::BadOption(format!("this machine has no {isa}")));
     }
     let threads = if options.threads == 0 { physical_cores() } else { options.threads };
-    let (arch, description) = source.describe()?;
+    let (arch, mut description) = source.describe()?;
+    if options.fine_activations {
+        description.refine = Refine::Always;
+    }
     let context_max = context_max(options, &description)?;
     let cpu = Cpu::new(threads, isa);
     let parts = Parts::load(&cpu, &description, source.weights())?;
@@ -135,6 +142,9 @@ fn decoder(
     // Pages cut sums over keys, and each instruction set rounds in its own way.
     let (page_rows, kv_dtype) = (options.page_rows, options.kv_dtype);
     hasher.update(format!("cento kv {KV_VERSION} {kv_dtype:?} {page_rows} {isa}\n").as_bytes());
+    if options.fine_activations {
+        hasher.update(b"fine activations\n");
+    }
     hasher.update(tokenizer_fingerprint);
     source.hash(&mut hasher);
     let shape = ModelShape {

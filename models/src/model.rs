@@ -60,6 +60,19 @@ pub trait Model: Send {
     /// the other rows of the batch.
     fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>);
 
+    /// Writes K and V of all rows like [`Model::forward`], and adds to `mass` the attention that
+    /// each row of the one span's runs gets from them, in all heads and layers: in units of
+    /// [`kernels::MASS_ONE`] for one row and head, one run after another.
+    ///
+    /// However rows are cut into calls, the sums are the same.
+    fn weigh(&mut self, batch: &Batch<'_>, mass: &mut [u64]);
+
+    /// Fills `deviations` with how far V of each row at layer 1 would be from what pages hold, were
+    /// layer 0 computed afresh: the sum of squares over heads and dims. `writes` names the rows
+    /// that hold K and V; nothing is written. At layer 0 K and V depend on nothing but the token
+    /// and its position, so what the runs hold of it is fresh already.
+    fn deviate(&mut self, batch: &Batch<'_>, deviations: &mut [f64]);
+
     /// Copies the first `rows` rows of page `from` to page `to`.
     fn copy_rows(&mut self, from: PageId, to: PageId, rows: usize);
 

@@ -121,6 +121,7 @@ const GAUGES: &[Row<usize>] = &[
     ("cento_pages_sequences", |s| s.pages_sequences, "Pages that live generations alone own"),
     ("cento_fragments", |s| s.fragments, "Fragments known"),
     ("cento_fragments_cached", |s| s.fragments_cached, "Fragments whose KV is in memory"),
+    ("cento_overlays", |s| s.overlays, "Overlays in memory: rows computed again for a composition"),
     ("cento_generations_waiting", |s| s.waiting, "Generations waiting for a place"),
     ("cento_generations_running", |s| s.running, "Generations running"),
 ];
@@ -129,6 +130,12 @@ const COUNTERS: &[Row<u64>] = &[
     ("cento_steps_total", |s| s.steps, "Steps of the loop that ran a batch"),
     ("cento_tokens_encoded_total", |s| s.tokens_encoded, "Tokens encoded into fragments"),
     ("cento_tokens_prefilled_total", |s| s.tokens_prefilled, "Tokens of tails and of recompute"),
+    (
+        "cento_tokens_repaired_total",
+        |s| s.tokens_repaired,
+        "Fragment tokens computed again for a composition",
+    ),
+    ("cento_tokens_scored_total", |s| s.tokens_scored, "Tokens forwarded to choose such tokens"),
     ("cento_tokens_reused_total", |s| s.tokens_reused, "Fragment tokens taken from the cache"),
     (
         "cento_tokens_prefix_reused_total",

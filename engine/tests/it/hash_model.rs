@@ -4,7 +4,7 @@
 //! Two layers, as in a decoder: a layer's KV of a row is a hash of what the row saw in the layers
 //! below, and all rows of a batch are written before any of them looks.
 
-use kernels::{PageId, Run};
+use kernels::{PageId, RowAddr, Span};
 use models::{Batch, Model, ModelShape};
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +19,10 @@ pub(crate) struct KvRow {
 
 /// The pool's memory, outside the model, so that a test can spoil it between steps.
 #[derive(Clone, Default)]
-pub(crate) struct Memory(Arc<Mutex<Vec<Vec<Option<KvRow>>>>>);
+pub(crate) struct Memory(Arc<Mutex<Rows>>);
+
+/// Of each page, its rows.
+type Rows = Vec<Vec<Option<KvRow>>>;
 
 impl Memory {
     /// Makes the content of pages that nobody owns unreadable.
@@ -45,29 +48,34 @@ impl HashModel {
         (Self { shape, memory: memory.clone(), forwards_left: None }, memory)
     }
 
-    /// What a query at `position` sees in `layer`.
-    fn look(&self, rows: &[Vec<Option<KvRow>>], runs: &[Run<'_>], layer: usize, at: u32) -> u64 {
+    /// What a query at position `at` sees in `layer`: calls `see` with the number of each row
+    /// among those of all runs, and with what it shows.
+    fn look(
+        &self,
+        rows: &Rows,
+        span: &Span<'_>,
+        (layer, at): (usize, u32),
+        mut see: impl FnMut(usize, u64),
+    ) {
         let page_rows = self.shape.page_rows;
-        let mut sum = 0_u64;
-        for run in runs {
-            for r in (0..run.rows).take_while(|r| run.start + r <= at) {
+        let mut before = 0;
+        for (number, run) in span.runs.iter().enumerate() {
+            for r in (0..run.rows).filter(|&r| run.position(r) <= at && !run.hides(r)) {
                 let page = run.pages[r as usize / page_rows];
                 let row = rows[page.0 as usize][r as usize % page_rows];
                 let row = row.unwrap_or_else(|| panic!("row {r} of {page:?} was never written"));
                 let composed = row.position + i64::from(run.shift);
-                sum = sum.wrapping_add(shown(run.start + r, composed, row.seen[layer]));
+                let plain = shown(run.position(r), composed, row.seen[layer]);
+                let by = span.tempered.filter(|tempered| number < tempered.runs);
+                let shown = by.map_or(plain, |by| tempered(plain, by.temperature, by.scale));
+                see(before + r as usize, shown);
             }
+            before += run.rows as usize;
         }
-        sum
-    }
-}
-
-impl Model for HashModel {
-    fn shape(&self) -> &ModelShape {
-        &self.shape
     }
 
-    fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
+    /// The states behind the last layer. `weigh` hears of every row seen by a row in a state.
+    fn run(&mut self, batch: &Batch<'_>, mut weigh: impl FnMut(u64, usize, u64)) -> Vec<u64> {
         if let Some(left) = &mut self.forwards_left {
             *left = left.checked_sub(1).expect("the model breaks down");
         }
@@ -87,14 +95,48 @@ impl Model for HashModel {
             for span in batch.spans {
                 for i in span.rows.clone() {
                     let position = batch.positions[i];
-                    let sum = self.look(&rows, span.runs, layer, position);
+                    let mut sum = 0_u64;
+                    self.look(&rows, span, (layer, position), |row, shown| {
+                        sum = sum.wrapping_add(shown);
+                        weigh(state[i], row, shown);
+                    });
                     state[i] = next(state[i], position, sum);
                 }
             }
         }
+        state
+    }
+}
+
+impl Model for HashModel {
+    fn shape(&self) -> &ModelShape {
+        &self.shape
+    }
+
+    fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
+        let state = self.run(batch, |_, _, _| {});
         logits.clear();
         for &row in batch.logits_rows {
             logits.extend(logits_of(state[row], self.shape.vocab));
+        }
+    }
+
+    fn weigh(&mut self, batch: &Batch<'_>, mass: &mut [u64]) {
+        assert_eq!(batch.spans.len(), 1, "one span is weighed");
+        self.run(batch, |state, row, shown| mass[row] += weight(state, shown));
+    }
+
+    fn deviate(&mut self, batch: &Batch<'_>, deviations: &mut [f64]) {
+        // A fragment that stands twice is read twice.
+        check_rows(batch, &self.shape);
+        let rows = self.memory.0.lock().unwrap();
+        for (i, to) in batch.spans[0].rows.clone().zip(deviations) {
+            let (position, RowAddr { page, row }) = (batch.positions[i], batch.writes[i]);
+            let mut sum = 0_u64;
+            let see = |_, shown| sum = sum.wrapping_add(shown);
+            self.look(&rows, &batch.spans[0], (0, position), see);
+            let cached = rows[page.0 as usize][row as usize].expect("a scored row was written");
+            *to = deviation(next(begin(batch.tokens[i]), position, sum), cached.seen[1]);
         }
     }
 
@@ -109,8 +151,17 @@ impl Model for HashModel {
     }
 }
 
-/// What the seam promises of every batch.
+/// What the seam promises of every batch that is written.
 fn check_batch(batch: &Batch<'_>, shape: &ModelShape) {
+    check_rows(batch, shape);
+    let mut writes: Vec<_> = batch.writes.iter().map(|at| (at.page, at.row)).collect();
+    writes.sort_unstable();
+    writes.dedup();
+    assert_eq!(writes.len(), batch.tokens.len(), "a row is written once");
+}
+
+/// What the seam promises of every batch.
+fn check_rows(batch: &Batch<'_>, shape: &ModelShape) {
     let rows = batch.tokens.len();
     assert!(0 < rows && rows <= shape.batch_rows_max, "{rows} rows");
     assert!(batch.logits_rows.len() <= shape.logits_rows_max, "{:?}", batch.logits_rows);
@@ -118,10 +169,6 @@ fn check_batch(batch: &Batch<'_>, shape: &ModelShape) {
     assert_eq!((batch.positions.len(), batch.writes.len()), (rows, rows));
     let spans: Vec<usize> = batch.spans.iter().flat_map(|span| span.rows.clone()).collect();
     assert_eq!(spans, (0..rows).collect::<Vec<_>>(), "spans cover all rows in order");
-    let mut writes: Vec<_> = batch.writes.iter().map(|at| (at.page, at.row)).collect();
-    writes.sort_unstable();
-    writes.dedup();
-    assert_eq!(writes.len(), rows, "a row is written once");
     for &position in batch.positions {
         assert!((position as usize) < shape.context_max, "position {position}");
     }
@@ -135,6 +182,21 @@ pub(crate) fn begin(token: u32) -> u64 {
 /// A key as a query sees it: by the table, and by its own rotation and the run's shift.
 pub(crate) fn shown(start: u32, composed: i64, seen: u64) -> u64 {
     mix(mix(u64::from(start) ^ seen).wrapping_add(composed as u64))
+}
+
+/// What a row of tempered runs shows.
+pub(crate) fn tempered(shown: u64, temperature: f32, scale: f32) -> u64 {
+    mix(shown ^ (u64::from(temperature.to_bits()) << 32 | u64::from(scale.to_bits())))
+}
+
+/// The attention that a row in a state pays to what it is shown.
+pub(crate) fn weight(state: u64, shown: u64) -> u64 {
+    mix(state ^ shown) % 100
+}
+
+/// How far a row at the second layer is from what was cached.
+pub(crate) fn deviation(fresh: u64, cached: u64) -> f64 {
+    if fresh == cached { 0.0 } else { (mix(fresh ^ cached) % 100) as f64 + 1.0 }
 }
 
 /// A row after a layer in which it saw `sum`.

@@ -1,8 +1,10 @@
 //! What a request must answer, computed from the request alone by plain recursion: no pages, no
 //! batches, no cache, one token after the other.
 
-use crate::hash_model::{KvRow, LAYERS, begin, digest_of, logits_of, next, shown};
-use engine::{Event, FinishReason, JoinPolicy, Request, TokenLogprob};
+use crate::hash_model::{
+    KvRow, LAYERS, begin, deviation, digest_of, logits_of, next, shown, tempered, weight,
+};
+use engine::{Composition, Event, FinishReason, JoinPolicy, Request, TokenLogprob};
 use kernels::{ChoiceScratch, Filters, Penalties, PenaltyScratch};
 use models::{ModelShape, TokenId};
 
@@ -43,41 +45,198 @@ impl Answer {
     }
 }
 
-/// What stands before the model: composed positions with their KV.
+/// A row that stands before the model.
+#[derive(Clone, Copy)]
+struct Row {
+    position: u32,
+    seen: [u64; LAYERS],
+    /// Temperature and scale it is weighed with.
+    tempered: Option<(f32, f32)>,
+}
+
+/// What stands before the model.
 #[derive(Clone, Default)]
 struct Shown {
-    rows: Vec<(u32, [u64; LAYERS])>,
+    rows: Vec<Row>,
 }
 
 impl Shown {
-    /// Forwards one token at the end, and returns its state after the last layer.
+    /// Forwards one token after all others, and returns its state after the last layer.
     fn push(&mut self, token: TokenId) -> u64 {
-        let position = self.rows.len() as u32;
+        let position = self.rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
+        self.rows.push(Row { position, seen: [0; LAYERS], tempered: None });
+        self.compute(self.rows.len() - 1, token, &mut |_, _, _| {})
+    }
+
+    /// Computes row number `index`, and returns its state after the last layer. `weigh` hears of
+    /// every row that it sees.
+    fn compute(
+        &mut self,
+        index: usize,
+        token: TokenId,
+        weigh: &mut impl FnMut(u64, usize, u64),
+    ) -> u64 {
+        let position = self.rows[index].position;
         let mut state = begin(token);
-        self.rows.push((position, [0; LAYERS]));
         for layer in 0..LAYERS {
-            self.rows.last_mut().unwrap().1[layer] = state;
-            let see = |&(at, seen): &(u32, [u64; LAYERS])| shown(at, i64::from(at), seen[layer]);
-            let sum = self.rows.iter().map(see).fold(0, u64::wrapping_add);
+            self.rows[index].seen[layer] = state;
+            let mut sum = 0_u64;
+            for (number, shown) in self.see(position, layer) {
+                sum = sum.wrapping_add(shown);
+                weigh(state, number, shown);
+            }
             state = next(state, position, sum);
         }
         state
     }
 
+    /// Rows seen from a position, with what they show in a layer.
+    fn see(&self, from: u32, layer: usize) -> Vec<(usize, u64)> {
+        let seen = self.rows.iter().enumerate().filter(|(_, row)| row.position <= from);
+        let show = |(number, row): (usize, &Row)| {
+            let shown = shown(row.position, i64::from(row.position), row.seen[layer]);
+            (number, row.tempered.map_or(shown, |(t, s)| tempered(shown, t, s)))
+        };
+        seen.map(show).collect()
+    }
+
     fn push_all(&mut self, tokens: &[TokenId]) -> u64 {
         tokens.iter().map(|&token| self.push(token)).last().unwrap_or_default()
     }
+}
 
-    /// Places rows that were encoded elsewhere.
-    fn place(&mut self, rows: &[(u32, [u64; LAYERS])]) {
-        for &(_, seen) in rows {
-            self.rows.push((self.rows.len() as u32, seen));
+/// Nothing comes of fragments.
+pub(crate) fn is_plain(policy: JoinPolicy) -> bool {
+    [JoinPolicy::Recompute, JoinPolicy::Auto { quality: 1.0 }].contains(&policy)
+}
+
+/// The placements of a composition joined, before anything is computed again.
+fn joined(request: &Request) -> Shown {
+    let composition = &request.composition;
+    let mut shown = Shown::default();
+    shown.push_all(&composition.root);
+    let root = composition.root.len();
+    for placement in &composition.placements {
+        let start = match request.policy {
+            JoinPolicy::Parallel { .. } => root,
+            _ => shown.rows.len(),
+        };
+        for (i, row) in encode(&composition.root, placement).into_iter().enumerate() {
+            let tempered = match request.policy {
+                JoinPolicy::Parallel { temperature, scale } => {
+                    Some((temperature as f32, scale as f32))
+                }
+                _ => None,
+            };
+            shown.rows.push(Row { position: (start + i) as u32, tempered, ..row });
         }
     }
+    shown
+}
+
+/// Positions of the rows of placements that are computed again.
+pub(crate) fn selected(request: &Request) -> Vec<u32> {
+    if let Some(selected) = &request.selected {
+        return selected.to_vec();
+    }
+    let Composition { root, placements, tail } = &request.composition;
+    let rows: usize = placements.iter().map(|tokens| tokens.len()).sum();
+    let shown = joined(request);
+    let mut scores = vec![0.0; rows];
+    let ratio = match request.policy {
+        JoinPolicy::Boundary { tokens } => {
+            let mut start = root.len();
+            let starts = placements.iter().map(|placement| {
+                start += placement.len();
+                start - placement.len()..start
+            });
+            let later = starts.skip(1).flat_map(|range| range.take(tokens));
+            return later.map(|position| position as u32).collect();
+        }
+        JoinPolicy::Query { .. } | JoinPolicy::Auto { .. } => {
+            let mut shown = shown;
+            for &token in tail {
+                shown.push(token);
+                let last = shown.rows.len() - 1;
+                shown.compute(last, token, &mut |state, row, what| {
+                    if let Some(score) = row.checked_sub(root.len()).and_then(|r| scores.get_mut(r))
+                    {
+                        *score += weight(state, what) as f64;
+                    }
+                });
+            }
+            match request.policy {
+                JoinPolicy::Query { ratio } => ratio,
+                JoinPolicy::Auto { quality } => return auto(quality, &scores, request),
+                _ => unreachable!(),
+            }
+        }
+        JoinPolicy::Deviation { ratio } => {
+            let tokens = placements.iter().flat_map(|tokens| tokens.iter());
+            for ((row, score), &token) in
+                shown.rows[root.len()..].iter().zip(&mut scores).zip(tokens)
+            {
+                let sum = shown.see(row.position, 0).into_iter().map(|(_, what)| what);
+                let fresh = next(begin(token), row.position, sum.fold(0, u64::wrapping_add));
+                *score = deviation(fresh, row.seen[1]);
+            }
+            ratio
+        }
+        _ => return Vec::new(),
+    };
+    best(&scores, ratio, root.len())
+}
+
+/// The rows that `auto` computes again.
+fn auto(quality: f64, scores: &[f64], request: &Request) -> Vec<u32> {
+    let Composition { placements, tail, .. } = &request.composition;
+    if placements.len() < 2 || is_plain(request.policy) {
+        return Vec::new();
+    }
+    // Of each row: which placement it is in, and which row of it.
+    let places: Vec<(usize, usize)> = placements
+        .iter()
+        .enumerate()
+        .flat_map(|(i, tokens)| (0..tokens.len()).map(move |row| (i, row)))
+        .collect();
+    let later = placements.len() - 1;
+    let budget = ((scores.len() as f64 * 0.2) as usize).max(1);
+    let left = budget.saturating_sub(tail.len());
+    let heads = if left < 2 * later { budget / later } else { 4.min(left / (2 * later)) };
+    let mut chosen: Vec<bool> = places.iter().map(|&(i, row)| i > 0 && row < heads).collect();
+    let wanted = quality * scores.iter().sum::<f64>();
+    while left >= 2 * later && chosen.iter().filter(|is| **is).count() < left {
+        let is_held = |row: usize| chosen[row] || places[row].0 == 0;
+        let held: f64 = (0..scores.len()).filter(|&row| is_held(row)).map(|row| scores[row]).sum();
+        let open = (0..scores.len()).filter(|&row| !is_held(row)).rev();
+        let best = open.max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+        let Some(best) = best.filter(|_| held < wanted) else { break };
+        chosen[best] = true;
+    }
+    let rows = (0..scores.len()).filter(|&row| chosen[row]);
+    rows.map(|row| (request.composition.root.len() + row) as u32).collect()
+}
+
+/// The best share of rows, ties to the earlier; at least one, where there is any.
+fn best(scores: &[f64], ratio: f64, root: usize) -> Vec<u32> {
+    let mut left: Vec<usize> = (0..scores.len()).collect();
+    let count = ((scores.len() as f64 * ratio) as usize).max(1).min(scores.len());
+    let mut chosen = Vec::new();
+    for _ in 0..count {
+        let mut at = 0;
+        for (i, &row) in left.iter().enumerate() {
+            if scores[row] > scores[left[at]] {
+                at = i;
+            }
+        }
+        chosen.push((root + left.remove(at)) as u32);
+    }
+    chosen.sort_unstable();
+    chosen
 }
 
 /// The rows of a fragment encoded after a root.
-fn encode(root: &[TokenId], tokens: &[TokenId]) -> Vec<(u32, [u64; LAYERS])> {
+fn encode(root: &[TokenId], tokens: &[TokenId]) -> Vec<Row> {
     let mut shown = Shown::default();
     shown.push_all(root);
     shown.push_all(tokens);
@@ -87,18 +246,24 @@ fn encode(root: &[TokenId], tokens: &[TokenId]) -> Vec<(u32, [u64; LAYERS])> {
 /// The digest of a fragment's KV.
 pub(crate) fn digest(root: &[TokenId], tokens: &[TokenId]) -> [u8; 32] {
     let rows = encode(root, tokens);
-    digest_of(rows.iter().map(|&(at, seen)| KvRow { position: i64::from(at), seen }))
+    digest_of(rows.iter().map(|row| KvRow { position: i64::from(row.position), seen: row.seen }))
 }
 
 /// The whole answer.
 pub(crate) fn answer(request: &Request, shape: &ModelShape) -> Answer {
     let composition = &request.composition;
+    let placed = || composition.placements.iter().flat_map(|tokens| tokens.iter());
     let mut shown = Shown::default();
-    shown.push_all(&composition.root);
-    for placement in &composition.placements {
-        match request.policy {
-            JoinPolicy::Recompute => drop(shown.push_all(placement)),
-            JoinPolicy::Reuse => shown.place(&encode(&composition.root, placement)),
+    if is_plain(request.policy) {
+        shown.push_all(&composition.root);
+        for &token in placed() {
+            shown.push(token);
+        }
+    } else {
+        shown = joined(request);
+        let tokens: Vec<TokenId> = composition.root.iter().chain(placed()).copied().collect();
+        for position in selected(request) {
+            shown.compute(position as usize, tokens[position as usize], &mut |_, _, _| {});
         }
     }
     let tail = &composition.tail;
@@ -123,7 +288,7 @@ fn generate(
     mut state: u64,
 ) -> (Vec<(TokenId, Option<TokenLogprob>)>, FinishReason) {
     let mut tokens: Vec<(TokenId, Option<TokenLogprob>)> = Vec::new();
-    let prompt = shown.rows.len();
+    let prompt = shown.rows.last().map_or(0, |row| row.position as usize + 1);
     loop {
         if tokens.len() == request.max_tokens {
             return (tokens, FinishReason::Length);

@@ -5,7 +5,8 @@ use engine::{
     Sampling, TokenLogprob,
     gates::{self, Bound, Sample},
 };
-use models::{Decoder, KvDtype, LoadOptions, TokenId, catalogue};
+use kernels::{PageId, RowAddr, Run, Span};
+use models::{Batch, Decoder, KvDtype, LoadOptions, Model as _, TokenId, catalogue};
 use std::{
     path::Path,
     sync::{Arc, mpsc},
@@ -50,6 +51,17 @@ fn score(
     placements: &[&[TokenId]],
     policy: JoinPolicy,
 ) -> (Vec<TokenLogprob>, Vec<(TokenId, f32)>) {
+    score_with(engine, root, placements, policy, None)
+}
+
+/// The same with the rows to compute again given.
+fn score_with(
+    engine: &Engine,
+    root: &[TokenId],
+    placements: &[&[TokenId]],
+    policy: JoinPolicy,
+    selected: Option<&[u32]>,
+) -> (Vec<TokenLogprob>, Vec<(TokenId, f32)>) {
     let (sender, events) = mpsc::channel();
     let placements = placements.iter().map(|&tokens| tokens.into()).collect();
     let composition = Composition { root: root.into(), placements, tail: TAIL.to_vec() };
@@ -57,6 +69,7 @@ fn score(
         tenant: "test".into(),
         composition,
         policy,
+        selected: selected.map(Arc::from),
         sampling: Sampling::greedy(),
         stop_tokens: Vec::new(),
         stop_strings: Vec::new(),
@@ -164,6 +177,157 @@ fn one_fragment_under_reuse_is_recompute() {
             }
         }
     }
+}
+
+/// Rows of three fragments after the root; longer than the tiny models' window of 32.
+fn texts() -> [Vec<TokenId>; 3] {
+    [(10..31).collect(), (40..53).rev().collect(), (100..109).collect()]
+}
+
+#[test]
+fn policies_that_compute_every_row_again_are_recompute() {
+    let texts = texts();
+    let parts: Vec<&[TokenId]> = texts.iter().map(Vec::as_slice).collect();
+    let policies = [
+        JoinPolicy::Boundary { tokens: 1 << 20 },
+        JoinPolicy::Query { ratio: 1.0 },
+        JoinPolicy::Deviation { ratio: 1.0 },
+    ];
+    for arch in TINY {
+        for page_rows in [1, 3, 32] {
+            let engine = engine(arch, page_rows);
+            let exact = score(&engine, &ROOT, &parts, JoinPolicy::Recompute).0;
+            let reused = score(&engine, &ROOT, &parts, JoinPolicy::Reuse).0;
+            assert!(difference(&reused, &exact) > ROUNDING, "{arch}: reuse is not exact");
+            for policy in policies {
+                let error = difference(&score(&engine, &ROOT, &parts, policy).0, &exact);
+                assert!(error < ROUNDING, "{arch}, pages of {page_rows}, {policy}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_join_has_the_same_bits_whatever_the_chunks_and_pages_stay_as_they_are() {
+    let texts = texts();
+    let parts: Vec<&[TokenId]> = texts.iter().map(Vec::as_slice).collect();
+    let policies = [
+        JoinPolicy::Boundary { tokens: 3 },
+        JoinPolicy::Query { ratio: 0.3 },
+        JoinPolicy::Deviation { ratio: 0.3 },
+        JoinPolicy::Parallel { temperature: 0.9, scale: 0.9 },
+    ];
+    for arch in TINY {
+        for policy in policies {
+            let mut seen = Vec::new();
+            for prefill_rows_per_step in [1, 5, 256] {
+                let config = Config { prefill_rows_per_step, ..Config::default() };
+                let decoder = Box::new(tiny(arch, 4));
+                let engine = Engine::start(decoder, None, config, Arc::new(Still));
+                let before: Vec<_> = parts.iter().map(|tokens| put(&engine, tokens)).collect();
+                let first = score(&engine, &ROOT, &parts, policy);
+                // From the overlay that the first made, where there is one.
+                assert_eq!(first, score(&engine, &ROOT, &parts, policy), "{arch} {policy}");
+                let after: Vec<_> = parts.iter().map(|tokens| put(&engine, tokens)).collect();
+                assert_eq!(before, after, "{arch} {policy}: shared pages changed");
+                seen.push(first);
+            }
+            assert!(seen.iter().all(|other| *other == seen[0]), "{arch} {policy}: chunks show");
+        }
+    }
+}
+
+/// Rows computed again, one by one and each in a page of its own: no overlay, no row hidden, only
+/// runs of one row, stale or fresh.
+#[test]
+fn repairs_are_rows_replaced_one_by_one() {
+    let texts = texts();
+    let parts: Vec<&[TokenId]> = texts.iter().map(Vec::as_slice).collect();
+    for arch in TINY {
+        for selected in [vec![24_u32, 25, 37], (3..46).step_by(3).collect(), vec![45]] {
+            let engine = engine(arch, 4);
+            let policy = JoinPolicy::Query { ratio: 0.5 };
+            let got = score_with(&engine, &ROOT, &parts, policy, Some(&selected)).0;
+            let want = one_by_one(arch, &parts, &selected);
+            let error = difference(&got, &want);
+            assert!(error < ROUNDING, "{arch} {selected:?}: {error}");
+        }
+    }
+}
+
+/// Scores of the tail over rows replaced one by one.
+fn one_by_one(arch: &str, parts: &[&[TokenId]], selected: &[u32]) -> Vec<TokenLogprob> {
+    let mut model = tiny(arch, 1);
+    let mut next = 0;
+    let mut page = || {
+        next += 1;
+        [PageId(next - 1)]
+    };
+    let root: Vec<_> = ROOT.iter().map(|_| page()).collect();
+    let at_root: Vec<Run<'_>> =
+        root.iter().zip(0..).map(|(page, at)| Run::new(page, 1, at, 0)).collect();
+    for (i, &token) in ROOT.iter().enumerate() {
+        forward_one(&mut model, token, i as u32, root[i][0], &at_root[..=i]);
+    }
+    let root_len = ROOT.len();
+    let stale: Vec<_> = parts.iter().map(|part| vec![0; part.len()]).collect();
+    let stale: Vec<Vec<_>> =
+        stale.iter().map(|part| part.iter().map(|_| page()).collect()).collect();
+    let mut joined = at_root.clone();
+    for (part, pages) in parts.iter().zip(&stale) {
+        let mut alone = at_root.clone();
+        let shift = (joined.len() - root_len) as i32;
+        for (row, (&token, page)) in part.iter().zip(pages).enumerate() {
+            let at = (root_len + row) as u32;
+            alone.push(Run::new(page, 1, at, 0));
+            forward_one(&mut model, token, at, page[0], &alone);
+            joined.push(Run::new(page, 1, at.wrapping_add_signed(shift), shift));
+        }
+    }
+    let tokens: Vec<TokenId> = ROOT.into_iter().chain(parts.concat()).chain(TAIL).collect();
+    let fresh: Vec<_> = (0..selected.len() + TAIL.len()).map(|_| page()).collect();
+    for (&at, page) in selected.iter().zip(&fresh) {
+        joined[at as usize] = Run::new(page, 1, at, 0);
+        forward_one(&mut model, tokens[at as usize], at, page[0], &joined);
+    }
+    let mut scores = Vec::new();
+    for (i, page) in fresh[selected.len()..].iter().enumerate() {
+        let at = joined.len() as u32;
+        joined.push(Run::new(page, 1, at, 0));
+        let logits = forward_one(&mut model, TAIL[i], at, page[0], &joined);
+        if let Some(&token) = TAIL.get(i + 1) {
+            let logprob = logits[token as usize] - kernels::log_sum_exp(&logits);
+            scores.push(TokenLogprob { token, logprob, top: Vec::new() });
+        }
+    }
+    scores
+}
+
+fn forward_one(
+    model: &mut Decoder,
+    token: TokenId,
+    at: u32,
+    page: PageId,
+    runs: &[Run<'_>],
+) -> Vec<f32> {
+    let spans = [Span::new(0..1, runs)];
+    let mut logits = Vec::new();
+    model.forward(
+        &Batch {
+            tokens: &[token],
+            positions: &[at],
+            writes: &[RowAddr { page, row: 0 }],
+            spans: &spans,
+            logits_rows: &[0],
+        },
+        &mut logits,
+    );
+    logits
+}
+
+fn difference(a: &[TokenLogprob], b: &[TokenLogprob]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a.logprob - b.logprob).abs()).fold(0.0, f32::max)
 }
 
 fn put(engine: &Engine, tokens: &[TokenId]) -> (FragmentId, [u8; 32]) {

@@ -1,12 +1,15 @@
 //! Shapes and inputs of attention, adversarial on purpose: ragged and empty runs, pages of every
 //! size, windows, caps, shifts, outliers, equal scores, and NaN wherever no row was written.
 
+mod joins;
+mod mass;
+
 use super::{AttentionScratch, AttentionShape, Queries, attention, reference};
 use crate::case::{self, Expected, Rng, Tolerance, Trial, Work};
 use crate::kv::RowOfHead;
 use crate::{
-    Cpu, Isa, KvDtype, KvLayout, KvPool, KvRows, PageId, RopeStyle, RopeTable, RowAddr, Run, Span,
-    kv_append, uniform,
+    Cpu, HiddenRows, Isa, KvDtype, KvLayout, KvPool, KvRows, PageId, RopeStyle, RopeTable, RowAddr,
+    Run, Span, Tempered, kv_append, uniform,
 };
 use std::ops::Range;
 
@@ -35,6 +38,12 @@ pub(super) struct Case {
     pub(super) window: Option<u32>,
     pub(super) softcap: Option<f32>,
     pub(super) input: Input,
+    /// Positions between the rows of the last run: more than 1 where they do not stand side by
+    /// side.
+    pub(super) stride: u32,
+    /// Every how many rows of the other runs one is hidden; 0: none.
+    pub(super) hide_every: usize,
+    pub(super) tempered: Option<Tempered>,
 }
 
 /// The middle of the road; cases say what they change.
@@ -47,6 +56,9 @@ const PLAIN: Case = Case {
     window: None,
     softcap: None,
     input: Input::Plain,
+    stride: 1,
+    hide_every: 0,
+    tempered: None,
 };
 
 const RAGGED: &[(u32, u32, i32)] = &[(5, 0, 0), (0, 5, 3), (61, 5, 4), (33, 66, -7), (20, 99, 0)];
@@ -59,7 +71,9 @@ pub(crate) fn cases() -> Vec<Box<dyn case::Case>> {
     all.push(Case { runs: &[(640, 0, 0)], positions: 512..640, ..deep.clone() });
     let coded = Case { dtype: KvDtype::Int8, ..deep };
     all.push(Case { runs: &[(4000, 0, 0)], positions: 3999..4000, ..coded });
-    all.into_iter().map(|case| Box::new(case) as Box<dyn case::Case>).collect()
+    let masses = shapes().into_iter().filter(|case| case.tempered.is_none()).map(mass::MassCase);
+    let masses = masses.map(|case| Box::new(case) as Box<dyn case::Case>);
+    all.into_iter().map(|case| Box::new(case) as Box<dyn case::Case>).chain(masses).collect()
 }
 
 /// Every shape worth a test of its own.
@@ -101,6 +115,8 @@ pub(super) fn shapes() -> Vec<Case> {
     all.push(Case { runs: &[(10, 100, 0)], ..PLAIN });
     // Parallel placements: two runs at the same positions.
     all.push(Case { runs: &[(4, 0, 0), (30, 4, 0), (30, 4, 9)], ..PLAIN });
+    all.extend(joins::repaired());
+    all.extend(joins::tempered());
     all
 }
 
@@ -111,9 +127,15 @@ impl case::Case for Case {
         let rows: u32 = self.runs.iter().map(|run| run.0).sum();
         let window = self.window.map(|w| format!(" window={w}")).unwrap_or_default();
         let cap = self.softcap.map(|c| format!(" cap={c}")).unwrap_or_default();
+        let hidden =
+            if self.hide_every == 0 { String::new() } else { format!(" hide={}", self.hide_every) };
+        let tempered =
+            self.tempered.map_or(String::new(), |Tempered { temperature, scale, .. }| {
+                format!(" T={temperature} S={scale}")
+            });
         format!(
             "attention {dtype:?} q={} kv={rows} in {} runs h={heads}/{kv_heads} d={dims} \
-             page={page_rows}{window}{cap} {:?}",
+             page={page_rows}{window}{cap}{hidden}{tempered} {:?}",
             positions.len(),
             self.runs.len(),
             self.input,
@@ -161,7 +183,7 @@ impl Trial for BatchTrial {
     fn run(&mut self, cpu: &Cpu) {
         let Filled { kv, shape, positions, .. } = &self.filled;
         let runs = self.filled.runs();
-        let spans = [Span { rows: 0..positions.len(), runs: &runs }];
+        let spans = [self.filled.span(0..positions.len(), &runs)];
         let queries = self.filled.queries(0..positions.len(), &spans);
         attention(cpu, kv, shape, &queries, &mut self.scratch, &mut self.output);
     }
@@ -173,7 +195,7 @@ impl Trial for BatchTrial {
     fn expected(&self) -> Vec<Expected> {
         let Filled { kv, shape, positions, .. } = &self.filled;
         let runs = self.filled.runs();
-        let spans = [Span { rows: 0..positions.len(), runs: &runs }];
+        let spans = [self.filled.span(0..positions.len(), &runs)];
         let queries = self.filled.queries(0..positions.len(), &spans);
         let mut values = vec![0.0; self.output.len()];
         reference::attention(kv, shape, &queries, &mut values);
@@ -190,6 +212,10 @@ pub(super) struct Filled {
     pub(super) q: Vec<f32>,
     pub(super) positions: Vec<u32>,
     pub(super) rope: RopeTable,
+    /// Of the last run's rows.
+    scattered: Vec<u32>,
+    /// Of each run.
+    hidden: Vec<HiddenRows>,
     case: Case,
 }
 
@@ -238,7 +264,26 @@ impl Case {
             window: self.window,
             softcap: self.softcap,
         };
-        Filled { shape, kv, pages, q, positions, rope, case: self.clone() }
+        let last = self.runs.last().copied().unwrap_or_default();
+        let scattered = (0..last.0).map(|r| last.1 + r * self.stride).collect();
+        let hidden = (0..self.runs.len()).map(|run| self.hidden(run)).collect();
+        let case = self.clone();
+        Filled { shape, kv, pages, q, positions, rope, scattered, hidden, case }
+    }
+
+    /// Rows of run number `run` that nobody sees.
+    fn hidden(&self, run: usize) -> HiddenRows {
+        let rows = self.runs[run].0 as usize;
+        let mut hidden = HiddenRows::none(rows, self.page_rows);
+        if self.hide_every > 0 && run + 1 < self.runs.len() {
+            (0..rows).step_by(self.hide_every).for_each(|row| hidden.hide(row));
+        }
+        hidden
+    }
+
+    /// Positions between the rows of the run that begins at `start`.
+    fn stride_of(&self, run: (u32, u32, i32)) -> u32 {
+        if self.runs.last() == Some(&run) { self.stride } else { 1 }
     }
 
     /// Writes the rows of one run, their keys rotated for where they were encoded.
@@ -268,7 +313,8 @@ impl Case {
         let address =
             |r: usize| RowAddr { page: pages[r / page_rows], row: (r % page_rows) as u32 };
         let writes: Vec<_> = (0..rows as usize).map(address).collect();
-        let encoded = |r: u32| (i64::from(start + r) - i64::from(shift)) as u32;
+        let stride = self.stride_of((rows, start, shift));
+        let encoded = |r: u32| (i64::from(start + r * stride) - i64::from(shift)) as u32;
         let positions: Vec<_> = (0..rows).map(encoded).collect();
         let at = KvRows { layer: LAYER, writes: &writes, positions: &positions, rope };
         kv_append(&Cpu::new(1, Isa::Scalar), kv, &at, &k, &v);
@@ -278,8 +324,18 @@ impl Case {
 impl Filled {
     /// Runs of the case.
     pub(super) fn runs(&self) -> Vec<Run<'_>> {
-        let placed = self.case.runs.iter().zip(&self.pages);
-        placed.map(|(&(rows, start, shift), pages)| Run { pages, rows, start, shift }).collect()
+        let placed = self.case.runs.iter().zip(&self.pages).enumerate();
+        let runs = placed.map(|(number, (&(rows, start, shift), pages))| Run {
+            positions: (self.case.stride_of((rows, start, shift)) > 1).then_some(&self.scattered),
+            hidden: (self.case.hide_every > 0).then(|| &self.hidden[number]),
+            ..Run::new(pages, rows, start, shift)
+        });
+        runs.collect()
+    }
+
+    /// The given rows look at `runs`, weighed as the case says.
+    pub(super) fn span<'a>(&self, rows: Range<usize>, runs: &'a [Run<'a>]) -> Span<'a> {
+        Span { tempered: self.case.tempered, ..Span::new(rows, runs) }
     }
 
     /// The queries of the given rows.
@@ -296,9 +352,24 @@ impl Filled {
 }
 
 impl Filled {
-    /// What errors are relative to: the largest value, times one and the largest score that
-    /// could be (|q| |k| bounds the sum of its magnitudes), which a cap may exceed.
+    /// What errors are relative to: the largest value, times what an error of a score does.
     fn magnitude(&self) -> f32 {
+        self.largest().1 * self.score_max()
+    }
+
+    /// One and the largest score that could be (|q| |k| bounds the sum of its magnitudes), which a
+    /// cap may exceed, a temperature divides and a scale moves.
+    fn score_max(&self) -> f32 {
+        let squares = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>();
+        let queries = self.q.chunks_exact(self.shape.head_dim);
+        let q_max = queries.map(squares).fold(0.0, f32::max);
+        let score = (q_max * self.largest().0).sqrt() * self.shape.scale;
+        let by = self.case.tempered.map_or(1.0, |t| 1.0 + 1.0 / t.temperature + t.scale);
+        by * (1.0 + score + 0.1 * self.shape.softcap.unwrap_or(0.0))
+    }
+
+    /// The largest sum of squares of a key, and the largest value.
+    fn largest(&self) -> (f32, f32) {
         let squares = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>();
         let (mut k_max, mut v_max) = (0.0_f32, 0.0_f32);
         let page_rows = self.kv.layout().page_rows;
@@ -312,10 +383,7 @@ impl Filled {
                 }
             }
         }
-        let queries = self.q.chunks_exact(self.shape.head_dim);
-        let q_max = queries.map(squares).fold(0.0, f32::max);
-        let score = (q_max * k_max).sqrt() * self.shape.scale;
-        v_max * (1.0 + score + 0.1 * self.shape.softcap.unwrap_or(0.0))
+        (k_max, v_max)
     }
 }
 

@@ -1,13 +1,17 @@
 //! Runs a plan: each task attends one tile of queries, over one split or over all it sees.
 
-use super::page::{Lane16, Page, Panels, State, Vectors, Widen};
+mod mass;
+
+pub(super) use mass::attention_mass;
+
+use super::page::{Lane16, Page, Panels, Softcap, State, Vectors, Widen};
 use super::plan::{Part, Plan, Tile, seen, seen_by_any, split_rows, splits_of};
 use super::{AttentionScratch, AttentionShape, Queries};
 use crate::cpu::Disjoint;
 use crate::kv::{Element, GROUP_DIMS, Panel, Side, spread};
 use crate::merge::merge_into;
 use crate::simd::lanes::{LANES, on_lanes, sum};
-use crate::{Cpu, KvDtype, KvPool, PageId, Run};
+use crate::{Cpu, KvDtype, KvPool, PageId, Run, Tempered};
 use half::bf16;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -88,10 +92,20 @@ fn merge_states(cpu: &Cpu, problem: &Problem<'_>, plan: &Plan, sinks: Sinks<'_>)
         let (max, later_max) = max.split_at_mut(tile.queries);
         let (sum, later_sum) = sum.split_at_mut(tile.queries);
         let (weighted, later) = weighted.split_at_mut(tile.queries * dims);
-        for (i, o) in later.chunks_exact(dims).enumerate() {
-            let q = i % tile.queries;
-            let own = &mut weighted[q * dims..(q + 1) * dims];
-            merge_into((&mut max[q], &mut sum[q], own), (later_max[i], later_sum[i], o));
+        let tempered = problem.queries.spans[tile.span].tempered;
+        for split in 0..=later_max.len() / tile.queries {
+            for q in 0..tile.queries {
+                let own = &mut weighted[q * dims..(q + 1) * dims];
+                if split > 0 {
+                    let i = (split - 1) * tile.queries + q;
+                    let o = &later[i * dims..(i + 1) * dims];
+                    merge_into((&mut max[q], &mut sum[q], own), (later_max[i], later_sum[i], o));
+                }
+                let own = &mut weighted[q * dims..(q + 1) * dims];
+                if let Some(by) = tempered.filter(|_| split + 1 == tile.tempered) {
+                    temper(by, &mut max[q], &mut sum[q], own);
+                }
+            }
         }
         let states = weighted.chunks_exact(dims).zip(&*sum);
         write_tile(problem, tile, &out, states);
@@ -102,6 +116,18 @@ fn merge_states(cpu: &Cpu, problem: &Problem<'_>, plan: &Plan, sinks: Sinks<'_>)
         cpu.for_each(plan.tiles.len(), |t| {
             plan.tiles.get(t).filter(cut).into_iter().for_each(merge_tile);
         });
+    }
+}
+
+/// Turns the state of tempered runs into the one that their scale gives them: all scores moved from
+/// their log-sum-exp `l` to `S T l`.
+fn temper(by: Tempered, max: &mut f32, sum: &mut f32, weighted: &mut [f32]) {
+    if *sum > 0.0 {
+        let moved = by.scale * by.temperature * (*max + sum.ln());
+        for x in weighted {
+            *x /= *sum;
+        }
+        (*max, *sum) = (moved, 1.0);
     }
 }
 
@@ -151,6 +177,12 @@ impl<'a> Job<'a> {
         &self.problem.queries.positions[self.tile.rows.clone()]
     }
 
+    /// The temperature and scale of run number `run`.
+    fn tempered(&self, run: usize) -> Option<Tempered> {
+        let tempered = self.problem.queries.spans[self.tile.span].tempered;
+        tempered.filter(|tempered| run < tempered.runs)
+    }
+
     fn group(&self) -> usize {
         self.problem.shape.heads / self.problem.shape.kv_heads
     }
@@ -161,8 +193,8 @@ impl<'a> Job<'a> {
 pub(super) struct Worker {
     /// Queries rotated for `rotated` and scaled, `[queries, head_dim]`.
     q: Vec<f32>,
-    /// The shift `q` is rotated for.
-    rotated: Option<i32>,
+    /// The shift and the temperature `q` is rotated and scaled for.
+    rotated: Option<(i32, f32)>,
     /// Rows of the page at hand that each row of the tile sees.
     seen: Vec<Range<usize>>,
     /// K and V of the page at hand in f32: `[head_dim, nv]` and `[page_rows, dv]`.
@@ -180,6 +212,8 @@ pub(super) struct Worker {
     whole_max: Vec<f32>,
     whole_sum: Vec<f32>,
     whole: Vec<f32>,
+    /// Attention that rows of the runs got, see [`super::attention_mass`].
+    mass: Vec<u64>,
 }
 
 impl Worker {
@@ -189,14 +223,17 @@ impl Worker {
         let split_rows = split_rows(job.problem.kv.layout().page_rows);
         let rows_of = |split: usize| split * split_rows..(split + 1) * split_rows;
         if let Some(part) = part {
-            self.attend_split::<E>(job, &job.runs()[part.run], &rows_of(part.split));
+            self.attend_split::<E>(job, part.run, &rows_of(part.split));
             self.leave_states(job, part.state);
             return;
         }
-        for run in job.runs() {
+        for (number, run) in job.runs().iter().enumerate() {
             for split in splits_of(run, job.positions(), job.problem.shape.window, split_rows) {
-                self.attend_split::<E>(job, run, &rows_of(split));
+                self.attend_split::<E>(job, number, &rows_of(split));
                 self.merge_split(job);
+            }
+            if let Some(by) = job.tempered(number).filter(|by| by.runs == number + 1) {
+                self.temper(job, by);
             }
         }
         let dims = job.problem.shape.head_dim;
@@ -234,14 +271,16 @@ impl Worker {
         self.whole[..queries * dv * LANES].fill(0.0);
     }
 
-    /// Rotates the tile's queries for a run with this shift, and spreads them where keys are, unless
-    /// they are.
-    fn rotate<E: Element>(&mut self, job: &Job<'_>, shift: i32) {
-        if self.rotated == Some(shift) {
+    /// Rotates the tile's queries for a run with this shift, spreads them where keys are, and scales
+    /// them, unless they are.
+    fn rotate<E: Element>(&mut self, job: &Job<'_>, shift: i32, temperature: f32) {
+        if self.rotated == Some((shift, temperature)) {
             return;
         }
-        self.rotated = Some(shift);
-        let AttentionShape { heads, head_dim, scale, .. } = *job.problem.shape;
+        self.rotated = Some((shift, temperature));
+        let AttentionShape { heads, head_dim, scale, softcap, .. } = *job.problem.shape;
+        // A cap is for scores that are not divided.
+        let scale = if softcap.is_some() { scale } else { scale / temperature };
         let queries = job.problem.queries;
         let width = job.group() * head_dim;
         let rows = job.tile.rows.clone().zip(job.positions());
@@ -258,8 +297,10 @@ impl Worker {
         }
     }
 
-    /// Makes the states of the tile over `rows` of `run`.
-    fn attend_split<E: Element>(&mut self, job: &Job<'_>, run: &Run<'_>, rows: &Range<usize>) {
+    /// Makes the states of the tile over `rows` of run number `number`.
+    fn attend_split<E: Element>(&mut self, job: &Job<'_>, number: usize, rows: &Range<usize>) {
+        let run = &job.runs()[number];
+        let temperature = job.tempered(number).map_or(1.0, |by| by.temperature);
         let queries = job.tile.queries;
         let dv = job.problem.shape.head_dim.div_ceil(LANES);
         let page_rows = job.problem.kv.layout().page_rows;
@@ -267,31 +308,39 @@ impl Worker {
         self.max[..queries].fill(f32::NEG_INFINITY);
         self.sums[..queries].fill([0.0; LANES]);
         self.weighted[..queries * dv].fill([0.0; LANES]);
-        self.rotate::<E>(job, run.shift);
+        self.rotate::<E>(job, run.shift, temperature);
         let union = seen_by_any(run, job.positions(), window);
         let union = union.start.max(rows.start)..union.end.min(rows.end);
         let pages = union.start / page_rows..union.end.div_ceil(page_rows);
         for page in pages.clone() {
             let first = page * page_rows;
             let in_page = |row: usize| row.saturating_sub(first).min(page_rows);
-            self.seen.clear();
-            self.seen.extend(job.positions().iter().map(|&position| {
-                let seen = seen(run, position, window);
-                in_page(seen.start)..in_page(seen.end)
-            }));
-            let read = in_page(union.start)..in_page(union.end);
-            let next = pages.contains(&(page + 1)).then(|| run.pages[page + 1]);
-            self.attend_page::<E>(job, (run.pages[page], next), &read);
+            self.look(job, run, first);
+            let sheet = Sheet {
+                page: run.pages[page],
+                next: pages.contains(&(page + 1)).then(|| run.pages[page + 1]),
+                read: in_page(union.start)..in_page(union.end),
+                hidden: run.hidden.map_or(&[], |hidden| hidden.of_page(page)),
+                temperature,
+            };
+            self.attend_page::<E>(job, &sheet);
         }
     }
 
-    /// Adds the rows of one page, of which `read` are seen by some query. Another comes after it.
-    fn attend_page<E: Element>(
-        &mut self,
-        job: &Job<'_>,
-        (page, next): (PageId, Option<PageId>),
-        read: &Range<usize>,
-    ) {
+    /// Notes what each row of the tile sees of the page that begins with row `first` of the run.
+    fn look(&mut self, job: &Job<'_>, run: &Run<'_>, first: usize) {
+        let page_rows = job.problem.kv.layout().page_rows;
+        let in_page = |row: usize| row.saturating_sub(first).min(page_rows);
+        self.seen.clear();
+        self.seen.extend(job.positions().iter().map(|&position| {
+            let seen = seen(run, position, job.problem.shape.window);
+            in_page(seen.start)..in_page(seen.end)
+        }));
+    }
+
+    /// Adds the rows of one page.
+    fn attend_page<E: Element>(&mut self, job: &Job<'_>, sheet: &Sheet<'_>) {
+        let Sheet { page, next, ref read, .. } = *sheet;
         let (kv, layer, head) = (job.problem.kv, job.problem.queries.layer, job.tile.kv_head);
         let (rows, dims) = (kv.layout().page_rows, kv.layout().head_dim);
         let panels = |page| [Side::K, Side::V].map(|side| kv.panel::<E>(page, layer, side, head));
@@ -301,7 +350,7 @@ impl Worker {
         if whole_vectors && job.tile.queries <= QUERIES_DIRECT {
             // Pages lie apart, so the machine does not see the next one coming.
             let next = next.map_or([Vectors::EMPTY; 2], |next| panels(next).map(vectors));
-            self.attend_panels(job, Panels { k: vectors(k), v: vectors(v), next, nv, dv });
+            self.attend_panels(job, sheet, Panels { k: vectors(k), v: vectors(v), next, nv, dv });
             return;
         }
         // Worth a copy in f32: many queries read it, or vectors do not lie side by side.
@@ -322,12 +371,18 @@ impl Worker {
         }
         let whole = |numbers| Vectors { numbers, scales: &[] };
         let (k, v) = (whole(&k_wide[..dims * nv]), whole(&v_wide[..rows * dv]));
-        self.attend_panels(job, Panels { k, v, next: [Vectors::EMPTY; 2], nv, dv });
+        self.attend_panels(job, sheet, Panels { k, v, next: [Vectors::EMPTY; 2], nv, dv });
         (self.k, self.v) = (k_wide, v_wide);
     }
 
-    fn attend_panels<E: Element>(&mut self, job: &Job<'_>, panels: Panels<'_, E>) {
+    fn attend_panels<E: Element>(
+        &mut self,
+        job: &Job<'_>,
+        sheet: &Sheet<'_>,
+        panels: Panels<'_, E>,
+    ) {
         let AttentionShape { head_dim, softcap, .. } = *job.problem.shape;
+        let softcap = softcap.map(|cap| Softcap { cap, to: cap / sheet.temperature });
         let (queries, Panels { nv, dv, .. }) = (job.tile.queries, panels);
         let state = State {
             max: &mut self.max[..queries],
@@ -341,6 +396,7 @@ impl Worker {
             q: &self.q[..queries * head_dim],
             dims: head_dim,
             seen: &self.seen,
+            hidden: sheet.hidden,
             group: job.group(),
             softcap,
             state,
@@ -356,6 +412,15 @@ impl Worker {
         for (q, (whole, split)) in whole.zip(split).enumerate().take(job.tile.queries) {
             let state = (&mut self.whole_max[q], &mut self.whole_sum[q], whole);
             merge_into(state, (self.max[q], sum(&self.sums[q]), split.as_flattened()));
+        }
+    }
+
+    /// Weighs what was merged so far, which is of tempered runs.
+    fn temper(&mut self, job: &Job<'_>, by: Tempered) {
+        let dv = job.problem.shape.head_dim.div_ceil(LANES);
+        let whole = self.whole.chunks_exact_mut(dv * LANES).take(job.tile.queries);
+        for (q, whole) in whole.enumerate() {
+            temper(by, &mut self.whole_max[q], &mut self.whole_sum[q], whole);
         }
     }
 
@@ -375,6 +440,19 @@ impl Worker {
             to.copy_from_slice(&from.as_flattened()[..dims]);
         }
     }
+}
+
+/// One page of a run, as a tile reads it.
+struct Sheet<'a> {
+    page: PageId,
+    /// The page that is read after it.
+    next: Option<PageId>,
+    /// Rows of the page that some query sees.
+    read: Range<usize>,
+    /// Rows that nobody sees, see [`Page::hidden`].
+    hidden: &'a [u16],
+    /// What scores are divided by.
+    temperature: f32,
 }
 
 /// A panel of whole vectors as such.

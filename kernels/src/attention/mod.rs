@@ -8,6 +8,10 @@
 //! out      = sum_r softmax(score)(r) V[r]
 //! ```
 //!
+//! It sees a row whose position is at most its own, less than a window away, and not hidden.
+//! Where a span's first runs are tempered (`T`, `S`), their scores are divided by `T` and, with `l`
+//! the log-sum-exp of those that are seen, all moved from `l` to `S T l`.
+//!
 //! A row that sees nothing gives zeros. Where keys are spread over their dims (see
 //! [`crate::KvDtype::Int8`]), so is the rotated query.
 //!
@@ -94,6 +98,35 @@ pub fn attention(
     cpu::attention(cpu, &cpu::Problem { kv, shape, queries }, scratch, out);
 }
 
+/// Adds to `mass` the attention that each row of the runs gets from the rows of the one span,
+/// summed over them and over the heads: `MASS_ONE` is the whole attention of one row and head.
+/// `mass` holds the rows of the runs, one run after another.
+///
+/// Counted in whole numbers: however the rows of a span are cut into calls, the sums are the same.
+///
+/// # Panics
+/// When lengths disagree, a run lies outside the pool, or there is not one span of runs that are
+/// weighed alike.
+pub fn attention_mass(
+    cpu: &Cpu,
+    kv: &KvPool,
+    shape: &AttentionShape,
+    queries: &Queries<'_>,
+    scratch: &mut AttentionScratch,
+    mass: &mut [u64],
+) {
+    check(kv, shape, queries, queries.q.len());
+    let [span] = queries.spans else { panic!("one span at a time") };
+    assert!(span.tempered.is_none(), "runs that are weighed alike");
+    let rows: usize = span.runs.iter().map(|run| run.rows as usize).sum();
+    assert_eq!(mass.len(), rows, "a place for every row of the runs");
+    scratch.plan.make(cpu.threads(), kv.layout().page_rows, shape, queries);
+    cpu::attention_mass(cpu, &cpu::Problem { kv, shape, queries }, scratch, mass);
+}
+
+/// What [`attention_mass`] counts for the whole attention of one row and head.
+pub const MASS_ONE: u64 = 1 << 23;
+
 fn check(kv: &KvPool, shape: &AttentionShape, queries: &Queries<'_>, out: usize) {
     let layout = kv.layout();
     let AttentionShape { heads, kv_heads, head_dim, .. } = *shape;
@@ -112,7 +145,11 @@ fn check(kv: &KvPool, shape: &AttentionShape, queries: &Queries<'_>, out: usize)
         for run in span.runs {
             let pages = (run.rows as usize).div_ceil(layout.page_rows);
             assert!(pages <= run.pages.len(), "{} rows in {} pages", run.rows, run.pages.len());
+            let positions = run.positions.map_or(usize::MAX, <[u32]>::len);
+            assert!(run.rows as usize <= positions, "a position for each of {} rows", run.rows);
         }
+        let tempered = span.tempered.map_or(1, |tempered| tempered.runs);
+        assert!(tempered > 0 && tempered <= span.runs.len().max(1), "{tempered} tempered runs");
     }
     assert!(end <= rows, "spans of {end} rows in a batch of {rows}");
 }

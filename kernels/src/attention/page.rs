@@ -60,21 +60,46 @@ pub(super) struct Page<'a, E> {
     pub(super) dims: usize,
     /// Rows of the page that queries see: one range for each `group` of them.
     pub(super) seen: &'a [Range<usize>],
+    /// Rows of the page that nobody sees, a word for each vector; empty: none.
+    pub(super) hidden: &'a [u16],
     pub(super) group: usize,
-    pub(super) softcap: Option<f32>,
+    pub(super) softcap: Option<Softcap>,
     pub(super) state: State<'a>,
+}
+
+/// Squashes a score `x` to `to * tanh(x / cap)`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Softcap {
+    pub(super) cap: f32,
+    pub(super) to: f32,
+}
+
+/// Rows of a page that a query sees.
+#[derive(Clone, Copy)]
+pub(super) struct Sight<'a> {
+    pub(super) seen: &'a Range<usize>,
+    pub(super) hidden: &'a [u16],
 }
 
 impl<E: Element> OnLanes for Page<'_, E> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        let Self { panels, q, dims, seen, group, softcap, state } = self;
+        // Pages that hide nothing, which most are, do not ask at every vector.
+        if self.hidden.is_empty() { self.attend::<L, false>(l) } else { self.attend::<L, true>(l) }
+    }
+}
+
+impl<E: Element> Page<'_, E> {
+    #[inline(always)]
+    fn attend<L: Lanes, const HIDES: bool>(self, l: L) {
+        let Self { panels, q, dims, seen, hidden, group, softcap, state } = self;
         let Panels { nv, dv, .. } = panels;
         score(l, panels, q, dims, state.scores);
         let decay = state.decay.as_flattened_mut();
         let queries = state.scores.chunks_exact_mut(nv).zip(state.max.iter_mut()).zip(decay);
         for (q, ((scores, max), decay)) in queries.enumerate() {
-            let now = largest(l, scores, &seen[q / group], softcap, *max);
+            let sight = Sight { seen: &seen[q / group], hidden };
+            let now = largest::<L, HIDES>(l, scores, sight, softcap, *max);
             // Where nothing changed the difference of infinities would be no number.
             *decay = if *max == now { 0.0 } else { *max - now };
             *max = now;
@@ -94,7 +119,8 @@ impl<E: Element> OnLanes for Page<'_, E> {
             }
             for q in block.clone() {
                 let scores = &mut state.scores[q * nv..(q + 1) * nv];
-                soften(l, scores, &seen, state.max[q], (decay[q], &mut state.sums[q]));
+                let sight = Sight { seen: &seen, hidden };
+                soften::<L, HIDES>(l, scores, sight, state.max[q], (decay[q], &mut state.sums[q]));
             }
             let weights = &state.scores[block.start * nv..block.end * nv];
             let by = Weights { of_rows: weights, seen, decay: &decay[block.clone()] };
@@ -145,7 +171,7 @@ fn v_scale<L: Lanes>(l: L, scales: &[bf16], row: usize, v: usize, dv: usize) -> 
 
 /// Fills `scores` (`[queries, nv]`) with `q · k` for queries `q` (`[queries, dims]`).
 #[inline(always)]
-fn score<L: Lanes, E: Element>(
+pub(super) fn score<L: Lanes, E: Element>(
     l: L,
     panels: Panels<'_, E>,
     q: &[f32],
@@ -237,20 +263,20 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
 /// Caps the scores of one query, hides rows it does not see, and returns the largest of `before`
 /// and those it sees.
 #[inline(always)]
-fn largest<L: Lanes>(
+pub(super) fn largest<L: Lanes, const HIDES: bool>(
     l: L,
     scores: &mut [Lane16],
-    seen: &Range<usize>,
-    softcap: Option<f32>,
+    sight: Sight<'_>,
+    softcap: Option<Softcap>,
     before: f32,
 ) -> f32 {
     let mut largest = l.splat(before);
-    for v in vectors(seen) {
+    for v in vectors(sight.seen) {
         let mut s = l.load(&scores[v]);
-        if let Some(cap) = softcap {
-            s = l.mul(l.splat(cap), l.tanh(l.div(s, l.splat(cap))));
+        if let Some(Softcap { cap, to }) = softcap {
+            s = l.mul(l.splat(to), l.tanh(l.div(s, l.splat(cap))));
         }
-        let s = l.keep(s, bits(seen, v), l.splat(f32::NEG_INFINITY));
+        let s = l.keep(s, bits::<HIDES>(sight, v), l.splat(f32::NEG_INFINITY));
         l.store(s, &mut scores[v]);
         largest = l.max(s, largest);
     }
@@ -260,17 +286,17 @@ fn largest<L: Lanes>(
 /// Turns the scores of one query into `exp(score - max)`, 0 where it does not see, and adds them
 /// to its sums.
 #[inline(always)]
-fn soften<L: Lanes>(
+pub(super) fn soften<L: Lanes, const HIDES: bool>(
     l: L,
     scores: &mut [Lane16],
-    seen: &Range<usize>,
+    sight: Sight<'_>,
     max: f32,
     (decay, sums): (f32, &mut Lane16),
 ) {
     let mut sum = l.mul(l.load(sums), l.splat(decay));
-    for v in vectors(seen) {
+    for v in vectors(sight.seen) {
         let weight = l.exp(l.sub(l.load(&scores[v]), l.splat(max)));
-        let weight = l.keep(weight, bits(seen, v), l.splat(0.0));
+        let weight = l.keep(weight, bits::<HIDES>(sight, v), l.splat(0.0));
         l.store(weight, &mut scores[v]);
         sum = l.add(sum, weight);
     }
@@ -278,15 +304,16 @@ fn soften<L: Lanes>(
 }
 
 /// The vectors that hold rows in `seen`.
-fn vectors(seen: &Range<usize>) -> Range<usize> {
+pub(super) fn vectors(seen: &Range<usize>) -> Range<usize> {
     if seen.is_empty() { 0..0 } else { seen.start / LANES..seen.end.div_ceil(LANES) }
 }
 
-/// Which lanes of vector `v` are rows in `seen`.
+/// Which lanes of vector `v` are rows that are seen.
 #[inline(always)]
-fn bits(seen: &Range<usize>, v: usize) -> u16 {
+fn bits<const HIDES: bool>(Sight { seen, hidden }: Sight<'_>, v: usize) -> u16 {
     let below = |row: usize| ((1_u32 << row.saturating_sub(v * LANES).min(LANES)) - 1) as u16;
-    below(seen.end) & !below(seen.start)
+    let shown = if HIDES { !hidden.get(v).copied().unwrap_or(0) } else { u16::MAX };
+    below(seen.end) & !below(seen.start) & shown
 }
 
 /// Some queries that see the same rows of a page.

@@ -31,6 +31,8 @@ pub(super) struct Tile {
     /// The tile's states, a block of `queries` for each split in order. Empty: one task does the
     /// whole tile and writes its result.
     pub(super) states: Range<usize>,
+    /// How many of these blocks are of tempered runs: the first.
+    pub(super) tempered: usize,
 }
 
 /// One piece of work.
@@ -76,6 +78,7 @@ impl Plan {
                     kv_head,
                     queries: rows.len() * group,
                     states: 0..0,
+                    tempered: 0,
                 }));
             }
         }
@@ -100,13 +103,17 @@ impl Plan {
             let positions = &queries.positions[tile.rows.clone()];
             let seen = |run: &Run<'_>| seen_by_any(run, positions, shape.window);
             looks += tile.queries * runs.iter().map(|run| seen(run).len()).sum::<usize>();
-            let splits: usize = runs.iter().map(|run| splits(&seen(run), split_rows).len()).sum();
+            let splits: usize =
+                runs.iter().map(|run| splits_in(&seen(run), split_rows).len()).sum();
             let room = self.states + splits * tile.queries;
             if !few || splits < 2 || room * shape.head_dim > STATE_FLOATS_MAX {
                 self.tasks.push(Task { tile: t, part: None });
                 continue;
             }
             tile.states = self.states..room;
+            let tempered = queries.spans[tile.span].tempered.map_or(0, |tempered| tempered.runs);
+            let before = runs[..tempered].iter().map(|run| splits_in(&seen(run), split_rows).len());
+            tile.tempered = before.sum();
             for (r, run) in runs.iter().enumerate() {
                 for split in splits_of(run, positions, shape.window, split_rows) {
                     let part = Part { run: r, split, state: self.states };
@@ -124,9 +131,15 @@ pub(super) fn split_rows(page_rows: usize) -> usize {
     (SPLIT_ROWS / page_rows).max(1) * page_rows
 }
 
-/// Rows of `run` that a query at `position` sees: composed positions `k <= position` with
+/// Rows of `run` that a query at `position` sees, hidden or not: composed positions `k <= position` with
 /// `position - k < window`.
 pub(super) fn seen(run: &Run<'_>, position: u32, window: Option<u32>) -> Range<usize> {
+    if let Some(positions) = run.positions {
+        let positions = &positions[..run.rows as usize];
+        let end = positions.partition_point(|&p| p <= position);
+        let left = |p: u32| window.is_some_and(|w| u64::from(p) + u64::from(w) <= position.into());
+        return positions.partition_point(|&p| left(p)).min(end)..end;
+    }
     let rows = i64::from(run.rows);
     let own = i64::from(position) - i64::from(run.start); // the row at the query's own position
     let end = (own + 1).clamp(0, rows);
@@ -147,10 +160,10 @@ pub(super) fn splits_of(
     window: Option<u32>,
     split_rows: usize,
 ) -> Range<usize> {
-    splits(&seen_by_any(run, positions, window), split_rows)
+    splits_in(&seen_by_any(run, positions, window), split_rows)
 }
 
-fn splits(seen: &Range<usize>, split_rows: usize) -> Range<usize> {
+fn splits_in(seen: &Range<usize>, split_rows: usize) -> Range<usize> {
     if seen.is_empty() { 0..0 } else { seen.start / split_rows..seen.end.div_ceil(split_rows) }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{AttentionShape, Queries};
 use crate::kv::{RowOfHead, spread};
-use crate::{KvDtype, KvPool, Run};
+use crate::{KvDtype, KvPool, Run, Span, Tempered};
 
 /// See [`super::attention`].
 pub(crate) fn attention(kv: &KvPool, shape: &AttentionShape, qs: &Queries<'_>, out: &mut [f32]) {
@@ -13,7 +13,7 @@ pub(crate) fn attention(kv: &KvPool, shape: &AttentionShape, qs: &Queries<'_>, o
                 let at = row * width + head * shape.head_dim;
                 let query = &qs.q[at..at + shape.head_dim];
                 let kv_head = head / (shape.heads / shape.kv_heads);
-                let seen = seen(kv, shape, (qs, span.runs, qs.positions[row]), (query, kv_head));
+                let seen = tempered(span, seen(kv, shape, (qs, span, row), (query, kv_head)));
                 let max = seen.iter().fold(f64::NEG_INFINITY, |m, (score, _)| m.max(*score));
                 let sum: f64 = seen.iter().map(|(score, _)| (score - max).exp()).sum();
                 for d in 0..shape.head_dim {
@@ -25,23 +25,68 @@ pub(crate) fn attention(kv: &KvPool, shape: &AttentionShape, qs: &Queries<'_>, o
     }
 }
 
-/// Score and V of every row that one query sees.
+/// Fills `mass` with the attention that each row of the runs gets, see [`super::attention_mass`].
+pub(crate) fn mass(kv: &KvPool, shape: &AttentionShape, qs: &Queries<'_>, mass: &mut [f64]) {
+    let width = shape.heads * shape.head_dim;
+    let span = &qs.spans[0];
+    for row in span.rows.clone() {
+        for head in 0..shape.heads {
+            let at = row * width + head * shape.head_dim;
+            let query = &qs.q[at..at + shape.head_dim];
+            let kv_head = head / (shape.heads / shape.kv_heads);
+            let seen = seen(kv, shape, (qs, span, row), (query, kv_head));
+            let max = seen.iter().fold(f64::NEG_INFINITY, |m, one| m.max(one.score));
+            let sum: f64 = seen.iter().map(|one| (one.score - max).exp()).sum();
+            for one in &seen {
+                mass[one.index] += (one.score - max).exp() / sum;
+            }
+        }
+    }
+}
+
+/// A row that a query sees.
+struct Seen {
+    score: f64,
+    v: Vec<f64>,
+    /// Of its run.
+    run: usize,
+    /// Among the rows of all runs.
+    index: usize,
+}
+
+/// Scores and V, with those of tempered runs moved from their log-sum-exp `l` to `S T l`.
+fn tempered(span: &Span<'_>, seen: Vec<Seen>) -> Vec<(f64, Vec<f64>)> {
+    let Some(Tempered { runs, temperature, scale }) = span.tempered else {
+        return seen.into_iter().map(|one| (one.score, one.v)).collect();
+    };
+    let (t, s) = (f64::from(temperature), f64::from(scale));
+    let own = || seen.iter().filter(|one| one.run < runs).map(|one| one.score / t);
+    let max = own().fold(f64::NEG_INFINITY, f64::max);
+    let lse = max + own().map(|score| (score - max).exp()).sum::<f64>().ln();
+    let moved = |one: &Seen| one.score / t - lse + s * t * lse;
+    let score = |one: &Seen| if one.run < runs { moved(one) } else { one.score };
+    seen.iter().map(|one| (score(one), one.v.clone())).collect()
+}
+
+/// Every row that one query sees.
 fn seen(
     kv: &KvPool,
     shape: &AttentionShape,
-    (qs, runs, position): (&Queries<'_>, &[Run<'_>], u32),
+    (qs, span, batch_row): (&Queries<'_>, &Span<'_>, usize),
     (query, kv_head): (&[f32], usize),
-) -> Vec<(f64, Vec<f64>)> {
-    let mut seen = Vec::new();
-    for run in runs {
+) -> Vec<Seen> {
+    let position = qs.positions[batch_row];
+    let (mut seen, mut before) = (Vec::new(), 0);
+    for (number, run) in span.runs.iter().enumerate() {
         let mut q = query.to_vec();
         qs.rope.rotate(i64::from(position) - i64::from(run.shift), &mut q);
         if kv.layout().dtype == KvDtype::Int8 {
             spread(&mut q);
         }
         for r in 0..run.rows {
-            let key = run.start + r;
-            if key > position || shape.window.is_some_and(|w| position - key >= w) {
+            let key = run.position(r);
+            let is_far = shape.window.is_some_and(|w| key <= position && position - key >= w);
+            if key > position || is_far || run.hides(r) {
                 continue;
             }
             let (k, v) = row(kv, run, r as usize, (qs.layer, kv_head));
@@ -49,8 +94,9 @@ fn seen(
             let score = dot * f64::from(shape.scale);
             let capped =
                 shape.softcap.map_or(score, |c| f64::from(c) * (score / f64::from(c)).tanh());
-            seen.push((capped, v));
+            seen.push(Seen { score: capped, v, run: number, index: before + r as usize });
         }
+        before += run.rows as usize;
     }
     seen
 }

@@ -2,8 +2,8 @@
 //! reference on every instruction set is tested with all ops' cases.
 
 use super::cases::{Case, Filled, shapes};
-use super::{AttentionScratch, Queries, attention};
-use crate::{Cpu, Isa, KvDtype, Run, Span};
+use super::{AttentionScratch, Queries, attention, attention_mass};
+use crate::{Cpu, HiddenRows, Isa, KvDtype, Run, Span};
 
 const SEED: u64 = 20_240_607;
 
@@ -13,7 +13,7 @@ fn threads_and_batches_change_no_bit() {
         let filled = case.fill(SEED);
         let runs = filled.runs();
         let rows = filled.positions.len();
-        let spans = [Span { rows: 0..rows, runs: &runs }];
+        let spans = [filled.span(0..rows, &runs)];
         let queries = filled.queries(0..rows, &spans);
         for isa in Isa::available() {
             let whole = run(&Cpu::new(1, isa), &filled, &queries);
@@ -24,14 +24,13 @@ fn threads_and_batches_change_no_bit() {
             let cpu = Cpu::new(2, isa);
             // Each row alone, and the rows as spans of a batch that are cut unevenly.
             let alone = (0..rows).flat_map(|row| {
-                let spans = [Span { rows: 0..1, runs: &runs }];
+                let spans = [filled.span(0..1, &runs)];
                 run(&cpu, &filled, &filled.queries(row..row + 1, &spans))
             });
             let alone: Vec<f32> = alone.collect();
             assert_same(&alone, &whole, (&case, isa, 0));
             let cuts = [0, rows / 5, rows / 5, rows / 2, rows];
-            let spans: Vec<_> =
-                cuts.windows(2).map(|c| Span { rows: c[0]..c[1], runs: &runs }).collect();
+            let spans: Vec<_> = cuts.windows(2).map(|c| filled.span(c[0]..c[1], &runs)).collect();
             let cut = run(&cpu, &filled, &filled.queries(0..rows, &spans));
             assert_same(&cut, &whole, (&case, isa, 0));
         }
@@ -45,15 +44,16 @@ fn rows_not_written_yet_change_no_bit() {
         let runs = filled.runs();
         let row = filled.positions.len() / 2;
         let position = filled.positions[row];
-        let spans = [Span { rows: 0..1, runs: &runs }];
+        let spans = [filled.span(0..1, &runs)];
         let cut: Vec<Run<'_>> = runs
             .iter()
             .map(|run| {
-                let rows = (position + 1).saturating_sub(run.start).min(run.rows);
+                let later = (0..run.rows).find(|&r| run.position(r) > position);
+                let rows = later.unwrap_or(run.rows);
                 Run { rows, pages: &run.pages[..(rows as usize).div_ceil(case.page_rows)], ..*run }
             })
             .collect();
-        let earlier = [Span { rows: 0..1, runs: &cut }];
+        let earlier = [filled.span(0..1, &cut)];
         for isa in Isa::available() {
             let cpu = Cpu::new(2, isa);
             let after = run(&cpu, &filled, &filled.queries(row..row + 1, &spans));
@@ -73,7 +73,7 @@ fn a_run_placed_elsewhere_is_as_if_encoded_there() {
     let results = [case, same].map(|case| {
         let filled = case.fill(SEED);
         let runs = filled.runs();
-        let spans = [Span { rows: 0..10, runs: &runs }];
+        let spans = [Span::new(0..10, &runs)];
         run(&Cpu::new(1, Isa::best()), &filled, &filled.queries(0..10, &spans))
     });
     let off = results[0].iter().zip(&results[1]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -91,14 +91,14 @@ fn a_dropped_run_leaves_no_trace() {
         let filled = case.fill(SEED);
         let mut runs = filled.runs();
         runs.remove(1);
-        let spans = [Span { rows: 0..12, runs: &runs }];
+        let spans = [Span::new(0..12, &runs)];
         // A pool that never held it; the numbers of a run come with its seed.
         let never = Case { runs: without, ..case.clone() };
         let mut other = never.fill(SEED);
         let (kv, rope, pages) = (&mut other.kv, &other.rope, &other.pages[1]);
         never.fill_run(kv, rope, pages, without[1], SEED + 2);
         let other_runs = other.runs();
-        let other_spans = [Span { rows: 0..12, runs: &other_runs }];
+        let other_spans = [Span::new(0..12, &other_runs)];
         for isa in Isa::available() {
             let cpu = Cpu::new(2, isa);
             let dropped = run(&cpu, &filled, &filled.queries(0..12, &spans));
@@ -113,7 +113,7 @@ fn a_row_that_sees_nothing_gives_zeros_and_rows_of_no_span_stay() {
     let case = Case { runs: &[(10, 100, 0)], positions: 98..102, ..shapes().remove(0) };
     let filled = case.fill(SEED);
     let runs = filled.runs();
-    let spans = [Span { rows: 1..3, runs: &runs }];
+    let spans = [Span::new(1..3, &runs)];
     let queries = filled.queries(0..4, &spans);
     let width = filled.shape.heads * filled.shape.head_dim;
     let mut out = vec![7.0; 4 * width];
@@ -122,6 +122,57 @@ fn a_row_that_sees_nothing_gives_zeros_and_rows_of_no_span_stay() {
     assert!(out[..width].iter().chain(&out[3 * width..]).all(|&x| x == 7.0));
     assert!(out[width..2 * width].iter().all(|x| x.to_bits() == 0), "position 99 sees nothing");
     assert!(out[2 * width..3 * width].iter().all(|&x| x != 7.0 && x.is_finite()));
+}
+
+#[test]
+fn masses_depend_on_no_cut() {
+    for case in shapes().into_iter().filter(|case| case.tempered.is_none()) {
+        let filled = case.fill(SEED);
+        let runs = filled.runs();
+        let rows = filled.positions.len();
+        let total = runs.iter().map(|run| run.rows as usize).sum();
+        let count = |cpu: &Cpu, cuts: &[usize]| {
+            let mut mass = vec![0; total];
+            for cut in cuts.windows(2) {
+                let spans = [filled.span(0..cut[1] - cut[0], &runs)];
+                let queries = filled.queries(cut[0]..cut[1], &spans);
+                let Filled { kv, shape, .. } = &filled;
+                let mut scratch = AttentionScratch::new();
+                attention_mass(cpu, kv, shape, &queries, &mut scratch, &mut mass);
+            }
+            mass
+        };
+        for isa in Isa::available() {
+            let whole = count(&Cpu::new(1, isa), &[0, rows]);
+            let one_by_one: Vec<usize> = (0..=rows).collect();
+            for threads in [1, 2, 3] {
+                let cpu = Cpu::new(threads, isa);
+                assert_eq!(count(&cpu, &[0, rows / 3, rows / 2, rows]), whole, "{case:?}");
+                assert_eq!(count(&cpu, &one_by_one), whole, "{case:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hidden_row_is_as_one_that_was_never_there() {
+    // All rows of the second run are hidden: to the bit as without it.
+    let case = Case { runs: &[(7, 0, 0), (45, 7, 3), (40, 52, 2)], ..shapes().remove(0) };
+    let case = Case { positions: 80..92, ..case };
+    let filled = case.fill(SEED);
+    let mut runs = filled.runs();
+    let mut hidden = HiddenRows::none(45, case.page_rows);
+    (0..45).for_each(|row| hidden.hide(row));
+    runs[1].hidden = Some(&hidden);
+    let without = [runs[0], runs[2]];
+    for isa in Isa::available() {
+        let cpu = Cpu::new(2, isa);
+        let [with, without] = [&runs[..], &without].map(|runs| {
+            let spans = [Span::new(0..12, runs)];
+            run(&cpu, &filled, &filled.queries(0..12, &spans))
+        });
+        assert_same(&with, &without, (&case, isa, 2));
+    }
 }
 
 /// Runs twice with one scratch: what a call leaves behind changes nothing.

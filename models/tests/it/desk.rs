@@ -48,7 +48,7 @@ pub(crate) struct Written {
 
 impl Written {
     pub(crate) fn run(&self) -> Run<'_> {
-        Run { pages: &self.pages, rows: self.rows, start: self.start, shift: self.shift }
+        Run::new(&self.pages, self.rows, self.start, self.shift)
     }
 
     pub(crate) fn end(&self) -> u32 {
@@ -112,7 +112,7 @@ impl Desk {
             let writes: Vec<_> = (first..own.rows).map(|r| own.addr(r, page_rows)).collect();
             let positions: Vec<_> = (first..own.rows).map(|r| start + r).collect();
             let runs: Vec<_> = before.iter().map(|w| w.run()).chain([own.run()]).collect();
-            let spans = [Span { rows: 0..part.len(), runs: &runs }];
+            let spans = [Span::new(0..part.len(), &runs)];
             let logits_rows: Vec<_> = (0..part.len()).collect();
             let mut logits = Vec::new();
             self.model.forward(
@@ -143,7 +143,7 @@ impl Desk {
         let writes: Vec<_> = (0..own.rows).map(|r| own.addr(r, page_rows)).collect();
         let positions: Vec<_> = (0..own.rows).map(|r| start + r).collect();
         let runs: Vec<_> = before.iter().map(|w| w.run()).chain([own.run()]).collect();
-        let spans = [Span { rows: 0..tokens.len(), runs: &runs }];
+        let spans = [Span::new(0..tokens.len(), &runs)];
         let batch = Batch {
             tokens,
             positions: &positions,
@@ -176,7 +176,7 @@ impl Desk {
         let mut spans: Vec<Span<'_>> = Vec::new();
         for runs in &runs {
             let begin = spans.last().map_or(0, |span| span.rows.end);
-            spans.push(Span { rows: begin..begin + runs[1].rows as usize, runs });
+            spans.push(Span::new(begin..begin + runs[1].rows as usize, runs));
         }
         let logits_rows: Vec<_> = (0..tokens.len()).collect();
         let batch = Batch {

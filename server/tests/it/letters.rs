@@ -60,6 +60,17 @@ impl Model for Letters {
         }
     }
 
+    fn weigh(&mut self, batch: &Batch<'_>, mass: &mut [u64]) {
+        self.forward(batch, &mut Vec::new());
+        mass.iter_mut().enumerate().for_each(|(row, mass)| *mass += row as u64 % 7);
+    }
+
+    fn deviate(&mut self, batch: &Batch<'_>, deviations: &mut [f64]) {
+        for (to, &token) in deviations.iter_mut().zip(batch.tokens) {
+            *to = f64::from(token);
+        }
+    }
+
     fn copy_rows(&mut self, from: PageId, to: PageId, rows: usize) {
         for row in 0..rows as u32 {
             if let Some(token) = self.rows.get(&(from, row)).copied() {

@@ -8,10 +8,15 @@ use std::sync::Arc;
 
 /// The model by that name, fetched where it is not cached.
 pub(crate) fn model(name: &str) -> Router {
+    model_with(name, &LoadOptions::default())
+}
+
+/// The same, held and run as `options` say.
+pub(crate) fn model_with(name: &str, options: &LoadOptions) -> Router {
     let path = catalogue::fetch(name, &mut catalogue::Quiet).unwrap_or_else(|error| {
         panic!("this test needs the model {name}: {error}");
     });
-    let loaded = models::load(&path, &LoadOptions::default()).expect("a model that loads");
+    let loaded = models::load(&path, options).expect("a model that loads");
     let time = Time::system();
     let tokenizer = loaded.tokenizer;
     let model = Box::new(loaded.decoder);

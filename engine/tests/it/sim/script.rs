@@ -57,6 +57,8 @@ impl Pressure {
         self.stats.evictions += other.stats.evictions;
         self.stats.preemptions += other.stats.preemptions;
         self.stats.tokens_reused += other.stats.tokens_reused;
+        self.stats.tokens_repaired += other.stats.tokens_repaired;
+        self.stats.tokens_scored += other.stats.tokens_scored;
         self.stats.tokens_prefix_reused += other.stats.tokens_prefix_reused;
         self.stats.tokens_generated += other.stats.tokens_generated;
         self.stats.generations_ended += other.stats.generations_ended;
@@ -68,6 +70,8 @@ impl Pressure {
 
     pub(super) fn check(&self) {
         let Stats { evictions, preemptions, tokens_reused, tokens_prefix_reused, .. } = self.stats;
+        let Stats { tokens_repaired, tokens_scored, .. } = self.stats;
+        assert!(tokens_repaired > 10_000 && tokens_scored > 10_000, "no repairs: {self:?}");
         assert!(evictions > 1_000 && preemptions > 500, "no pressure: {self:?}");
         assert!(tokens_reused > 10_000 && tokens_prefix_reused > 10_000, "no reuse: {self:?}");
         assert!(self.answers > 10_000 && self.cancelled > 500, "no answers: {self:?}");
@@ -191,17 +195,21 @@ impl Sim {
     fn request(&mut self) -> Request {
         let chance = &mut self.chance;
         let vocab = self.world.shape.vocab;
-        let placements = (0..chance.below(5)).map(|_| chance.pick(&self.texts).clone()).collect();
+        let placements: Vec<Arc<[TokenId]>> =
+            (0..chance.below(6)).map(|_| chance.pick(&self.texts).clone()).collect();
+        let (policy, root) = (policy(chance), chance.pick(&self.roots).clone());
+        let selected = selected(chance, policy, root.len(), &placements);
         let echo = chance.one_in(4);
         let with_stops = chance.one_in(4);
         Request {
             tenant: chance.pick(&self.tenants).clone(),
             composition: Composition {
-                root: chance.pick(&self.roots).clone(),
+                root,
                 placements,
                 tail: chance.tokens(1, 9, vocab).to_vec(),
             },
-            policy: *chance.pick(&[JoinPolicy::Recompute, JoinPolicy::Reuse]),
+            policy,
+            selected,
             sampling: if chance.one_in(2) { GREEDY } else { sampling(chance) },
             stop_tokens: if with_stops { vec![chance.below(vocab) as u32] } else { Vec::new() },
             stop_strings: Vec::new(),
@@ -338,10 +346,62 @@ impl Live {
         let accounted = counts.reused + counts.encoded + counts.recomputed;
         assert!(accounted == placed || (cancelled_waiting && accounted == 0), "{counts:?}");
         assert!(counts.prefix_reused < counts.root + counts.tail, "{counts:?}");
-        let exact =
-            self.request.policy == JoinPolicy::Recompute || composition.placements.len() < 2;
+        if !cancelled_waiting {
+            self.check_repair(summary);
+        }
+    }
+
+    /// What was computed again, and what that makes of the answer.
+    fn check_repair(&self, summary: &engine::Summary) {
+        let Composition { root, placements, .. } = &self.request.composition;
+        let selected = oracle::selected(&self.request);
+        assert_eq!(*summary.selected, selected[..]);
+        if !oracle::is_plain(self.request.policy) {
+            assert_eq!(summary.counts.recomputed, selected.len());
+        }
+        let first = (root.len() + placements.first().map_or(0, |tokens| tokens.len())) as u32;
+        let later: usize = placements.iter().skip(1).map(|tokens| tokens.len()).sum();
+        let is_mended = selected.iter().filter(|&&row| row >= first).count() == later;
+        let exact = match self.request.policy {
+            policy if oracle::is_plain(policy) => true,
+            JoinPolicy::Parallel { temperature, scale } => {
+                (temperature, scale) == (1.0, 1.0) && is_mended
+            }
+            _ => is_mended,
+        };
         assert_eq!(summary.exact, exact);
     }
+}
+
+fn policy(chance: &mut Chance) -> JoinPolicy {
+    match chance.below(8) {
+        0 | 1 => JoinPolicy::Recompute,
+        2 => JoinPolicy::Reuse,
+        3 => JoinPolicy::Parallel {
+            temperature: *chance.pick(&[0.5, 1.0]),
+            scale: *chance.pick(&[0.9, 1.0]),
+        },
+        4 => JoinPolicy::Boundary { tokens: *chance.pick(&[1, 3, 1000]) },
+        5 => JoinPolicy::Auto { quality: *chance.pick(&[0.3, 0.7, 0.98, 1.0]) },
+        6 => JoinPolicy::Query { ratio: *chance.pick(&[0.01, 0.3, 0.8, 1.0]) },
+        _ => JoinPolicy::Deviation { ratio: *chance.pick(&[0.01, 0.3, 0.8, 1.0]) },
+    }
+}
+
+/// Now and then, rows chosen by the caller.
+fn selected(
+    chance: &mut Chance,
+    policy: JoinPolicy,
+    root: usize,
+    placements: &[Arc<[TokenId]>],
+) -> Option<Arc<[u32]>> {
+    let chooses = matches!(policy, JoinPolicy::Query { .. } | JoinPolicy::Deviation { .. });
+    let rows: usize = placements.iter().map(|tokens| tokens.len()).sum();
+    if !chooses || rows == 0 || !chance.one_in(3) {
+        return None;
+    }
+    let among = root as u32..(root + rows) as u32;
+    Some(among.filter(|_| chance.one_in(2)).collect())
 }
 
 fn sampling(chance: &mut Chance) -> Sampling {
