@@ -106,6 +106,9 @@ pub struct Sampling {
     pub frequency_penalty: f32,
     /// Key of the counter-based generator; the counter is the output position.
     pub seed: u64,
+    /// The answer's first tokens, given instead of chosen, to score an answer that is known. Unlike
+    /// tokens at the end of a tail they are no part of what a policy goes by.
+    pub forced: Vec<TokenId>,
 }
 
 impl Sampling {
@@ -120,6 +123,7 @@ impl Sampling {
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
             seed: 0,
+            forced: Vec::new(),
         }
     }
 }

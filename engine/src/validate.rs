@@ -30,6 +30,7 @@ pub(crate) fn check_request(
     let placed: usize = composition.placements.iter().map(|tokens| tokens.len()).sum();
     check_length(composition.root.len() + placed + composition.tail.len(), shape)?;
     check_sampling(&request.sampling)?;
+    check_forced(request, shape)?;
     if let Some(logprobs) = request.logprobs {
         range("logprobs", logprobs, logprobs <= LOGPROBS_MAX, "at most 1000")?;
     }
@@ -94,6 +95,14 @@ fn check_sampling(sampling: &Sampling) -> Result<(), RequestError> {
     finite
         .into_iter()
         .try_for_each(|(name, given)| range(name, given, given.is_finite(), "a finite number"))
+}
+
+/// Tokens forced on the answer are tokens, and fit into it.
+fn check_forced(request: &Request, shape: &ModelShape) -> Result<(), RequestError> {
+    let forced = &request.sampling.forced;
+    let fits = forced.len() <= request.max_tokens;
+    range("forced", format!("{} tokens", forced.len()), fits, "at most max_tokens tokens")?;
+    if forced.is_empty() { Ok(()) } else { check_tokens("forced", forced, shape) }
 }
 
 fn range(

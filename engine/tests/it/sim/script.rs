@@ -194,6 +194,11 @@ impl Sim {
         let placements = (0..chance.below(5)).map(|_| chance.pick(&self.texts).clone()).collect();
         let echo = chance.one_in(4);
         let with_stops = chance.one_in(4);
+        let max_tokens = *chance.pick(&[0, 1, 2, 5, 12, 25, 60]);
+        let mut sampling = if chance.one_in(2) { GREEDY } else { sampling(chance) };
+        if max_tokens > 0 && chance.one_in(4) {
+            sampling.forced = chance.tokens(1, max_tokens, vocab).to_vec();
+        }
         Request {
             tenant: chance.pick(&self.tenants).clone(),
             composition: Composition {
@@ -202,10 +207,10 @@ impl Sim {
                 tail: chance.tokens(1, 9, vocab).to_vec(),
             },
             policy: *chance.pick(&[JoinPolicy::Recompute, JoinPolicy::Reuse]),
-            sampling: if chance.one_in(2) { GREEDY } else { sampling(chance) },
+            sampling,
             stop_tokens: if with_stops { vec![chance.below(vocab) as u32] } else { Vec::new() },
             stop_strings: Vec::new(),
-            max_tokens: *chance.pick(&[0, 1, 2, 5, 12, 25, 60]),
+            max_tokens,
             logprobs: (echo || chance.one_in(4)).then(|| chance.below(4)),
             echo,
         }
@@ -354,5 +359,6 @@ fn sampling(chance: &mut Chance) -> Sampling {
         presence_penalty: *chance.pick(&[0.0, 0.5]),
         frequency_penalty: *chance.pick(&[0.0, 0.3]),
         seed: chance.below(1 << 20) as u64,
+        forced: Vec::new(),
     }
 }
