@@ -106,6 +106,7 @@ impl Session {
             tenant: "bench".into(),
             composition,
             policy,
+            selected: None,
             sampling: Sampling::greedy(),
             stop_tokens: Vec::new(),
             stop_strings: Vec::new(),

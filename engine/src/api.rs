@@ -1,5 +1,6 @@
 //! The engine's plain-data vocabulary: what is asked of it and what it answers.
 
+use crate::JoinPolicy;
 use models::TokenId;
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -32,15 +33,6 @@ impl FromStr for FragmentId {
         }
         Ok(Self(id))
     }
-}
-
-/// Which tokens of a composition are recomputed, and where the others stand.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum JoinPolicy {
-    /// Everything, as plain concatenation would; reuses the longest exact prefix.
-    Recompute,
-    /// Nothing: cached fragments at sequential positions.
-    Reuse,
 }
 
 /// A fragment to be encoded after a root.
@@ -137,6 +129,9 @@ pub struct Request {
     pub composition: Composition,
     /// How it is joined.
     pub policy: JoinPolicy,
+    /// Rows to compute again instead of those that the policy would choose, by their sequential
+    /// positions in the composition, ascending: for tests and experiments.
+    pub selected: Option<Arc<[u32]>>,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// Tokens that end the answer and are not part of it (end of turn, end of text).
@@ -231,6 +226,12 @@ pub struct Summary {
     pub exact: bool,
     /// Token counts.
     pub counts: Counts,
+    /// What joining cost of what computing every fragment again costs: rows times layers whose
+    /// Q, K and V were computed for this composition alone, whatever for, over rows of placements
+    /// times layers. 0 without placements; above 1 where choosing costs more than it saves.
+    pub recomputed_share: f64,
+    /// Rows computed again that the policy or the request chose, by their sequential positions.
+    pub selected: Arc<[u32]>,
     /// Durations.
     pub timings: Timings,
 }
@@ -320,12 +321,29 @@ pub enum RequestError {
         /// Allowed range in words.
         expected: &'static str,
     },
+    /// A join policy that this version does not have.
+    #[error("join policy \"{policy}\" is not available in this version; available: {available}")]
+    PolicyNotBuilt {
+        /// Given.
+        policy: String,
+        /// What there is.
+        available: String,
+    },
     /// The fragment is in use and cannot be deleted now.
     #[error("fragment {0} is in use by {1} sequences")]
     InUse(FragmentId, usize),
     /// The engine stopped or is shutting down.
     #[error("the engine is not running: {0}")]
     EngineDown(String),
+}
+
+impl RequestError {
+    /// The refusal of a policy that this version does not have.
+    pub fn not_built(policy: &JoinPolicy) -> Self {
+        let built = JoinPolicy::FORMS.iter().filter(|form| form.is_built);
+        let available = built.map(|form| form.name).collect::<Vec<_>>().join(", ");
+        Self::PolicyNotBuilt { policy: policy.to_string(), available }
+    }
 }
 
 /// Counters and gauges of the engine at one moment.

@@ -117,19 +117,15 @@ impl Joined {
     pub(crate) fn new(shape: &ModelShape, request: &Request) -> Self {
         let Composition { root, placements, tail } = &request.composition;
         let before = root.len() + placements.iter().map(|tokens| tokens.len()).sum::<usize>();
-        match request.policy {
-            JoinPolicy::Recompute => {
-                let placed = placements.iter().flat_map(|tokens| tokens.iter());
-                let own = root.iter().chain(placed).chain(tail).copied().collect();
-                Self { root: None, placements: Vec::new(), own_start: 0, tail_at: before, own }
-            }
-            JoinPolicy::Reuse => {
-                let root = Content::root(&shape.fingerprint, &request.tenant, root);
-                let after = |tokens| Content::after(&shape.fingerprint, &root, tokens);
-                let placements = placements.iter().map(after).collect();
-                let own = tail.clone();
-                Self { root: Some(root), placements, own_start: before, tail_at: 0, own }
-            }
+        if request.policy == JoinPolicy::Recompute {
+            let placed = placements.iter().flat_map(|tokens| tokens.iter());
+            let own = root.iter().chain(placed).chain(tail).copied().collect();
+            return Self { root: None, placements: Vec::new(), own_start: 0, tail_at: before, own };
         }
+        let root = Content::root(&shape.fingerprint, &request.tenant, root);
+        let after = |tokens| Content::after(&shape.fingerprint, &root, tokens);
+        let placements = placements.iter().map(after).collect();
+        let own = tail.clone();
+        Self { root: Some(root), placements, own_start: before, tail_at: 0, own }
     }
 }

@@ -16,6 +16,7 @@ mod job;
 mod limits;
 mod pages;
 mod plan;
+mod policy;
 mod prefix;
 mod queue;
 mod rows;
@@ -30,4 +31,5 @@ mod validate;
 
 pub use api::*;
 pub use handle::{Clock, Config, Engine, SequenceId, Sink};
+pub use policy::{Form, JoinPolicy, Parameter, PolicyError};
 pub use step::Core;

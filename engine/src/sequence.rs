@@ -143,7 +143,7 @@ impl Sequence {
     pub(crate) fn is_exact(&self) -> bool {
         match self.request.policy {
             JoinPolicy::Recompute => true,
-            JoinPolicy::Reuse => self.placements.len() <= 1,
+            _ => self.placements.len() <= 1,
         }
     }
 
@@ -173,6 +173,12 @@ impl Sequence {
                 counts.reused += placement.tokens.len();
             }
         }
+    }
+
+    /// See [`Summary::recomputed_share`].
+    fn recomputed_share(&self) -> f64 {
+        let placed = self.counts.reused + self.counts.encoded + self.counts.recomputed;
+        if placed == 0 { 0.0 } else { self.counts.recomputed as f64 / placed as f64 }
     }
 
     /// Tells the tail's scores once they are all there. `false` when the reader is gone.
@@ -213,6 +219,8 @@ impl Sequence {
             policy: self.request.policy,
             exact: self.is_exact(),
             counts: self.counts,
+            recomputed_share: self.recomputed_share(),
+            selected: Arc::from([]),
             timings: self.times.timings(self.counts.output),
         };
         self.stream.end(Event::Finished { text, summary });

@@ -1,7 +1,7 @@
 //! The border: what is refused before it waits. Behind it nothing checks again, it asserts.
 
 use crate::{
-    FragmentInfo, FragmentSpec, JoinPolicy, Request, RequestError, Sampling,
+    FragmentInfo, FragmentSpec, JoinPolicy, PolicyError, Request, RequestError, Sampling,
     fragments::Content,
     job::{Job, Work},
     limits::{LOGPROBS_MAX, PIN_SHARE, PLACEMENTS_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX},
@@ -15,6 +15,7 @@ pub(crate) fn check_request(
     shape: &ModelShape,
     has_text: bool,
 ) -> Result<(), RequestError> {
+    check_policy(request)?;
     let composition = &request.composition;
     // Plain text begins at its first token: without fragments, `recompute` needs no root.
     let is_plain = request.policy == JoinPolicy::Recompute && composition.placements.is_empty();
@@ -45,6 +46,18 @@ pub(crate) fn check_request(
         range("stop", format!("a text of {} bytes", stop.len()), fits, "1 to 1024 bytes each")?;
     }
     range("stop", "a text", has_text || stops.is_empty(), "absent: there is no tokenizer")
+}
+
+/// Refuses policies out of range or not built, and a selection where none is made.
+fn check_policy(request: &Request) -> Result<(), RequestError> {
+    let Request { policy, selected, .. } = request;
+    if let Err(PolicyError::OutOfRange { name, given, expected }) = policy.check() {
+        return Err(RequestError::OutOfRange { name, given, expected });
+    }
+    if !policy.form().is_built {
+        return Err(RequestError::not_built(policy));
+    }
+    range("selected", "given", selected.is_none(), "absent: the policy chooses no rows")
 }
 
 /// Refuses a fragment that no state of the engine could encode.

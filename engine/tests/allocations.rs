@@ -35,6 +35,7 @@ fn request(policy: JoinPolicy, sampling: Sampling, max_tokens: usize) -> Request
         tenant: "test".into(),
         composition: Composition { root: ROOT.into(), placements, tail: vec![77, 78, 79] },
         policy,
+        selected: None,
         sampling,
         stop_tokens: Vec::new(),
         stop_strings: Vec::new(),

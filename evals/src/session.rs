@@ -48,6 +48,7 @@ impl Session {
             tenant: "eval".into(),
             composition: Composition { root, placements: placements.into(), tail: tail.to_vec() },
             policy,
+            selected: None,
             sampling: Sampling::greedy(),
             stop_tokens: Vec::new(),
             stop_strings: Vec::new(),

@@ -6,6 +6,7 @@
 
 use crate::Bytes;
 use clap::{Parser, Subcommand, ValueEnum};
+use engine::JoinPolicy;
 use kernels::{Isa, KvDtype};
 use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
 
@@ -190,9 +191,10 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub raw: bool,
 
-    /// How fragments are joined.
+    /// How fragments are joined: recompute, reuse, parallel:TEMPERATURE,SCALE, boundary:TOKENS,
+    /// deviation:RATIO, query:RATIO or auto:QUALITY.
     #[arg(long, value_name = "POLICY", default_value = "recompute")]
-    pub join: Join,
+    pub join: JoinPolicy,
 
     /// Tokens to generate at most.
     #[arg(long, value_name = "N", default_value_t = 256)]
@@ -309,15 +311,6 @@ impl FromStr for Device {
             _ => cuda(text).ok_or_else(|| "expected auto, cpu, or cuda:N".to_owned()),
         }
     }
-}
-
-/// A join policy without parameters, as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Join {
-    /// As plain concatenation: exact, reuses the longest exact prefix.
-    Recompute,
-    /// Every fragment's cached keys and values as they are: nothing is computed again.
-    Reuse,
 }
 
 /// One source of models.

@@ -4,7 +4,7 @@
 
 use crate::{
     ApiKeys, Bytes,
-    args::{Device, EngineArgs, GenerateArgs, Join, ServeArgs},
+    args::{Device, EngineArgs, GenerateArgs, ServeArgs},
 };
 use engine::{JoinPolicy, Sampling};
 use kernels::{Isa, KvDtype};
@@ -175,10 +175,7 @@ impl TryFrom<GenerateArgs> for GenerateConfig {
             fragments,
             system: args.system,
             raw: args.raw,
-            policy: match args.join {
-                Join::Recompute => JoinPolicy::Recompute,
-                Join::Reuse => JoinPolicy::Reuse,
-            },
+            policy: args.join,
             sampling: Sampling {
                 temperature: args.temperature,
                 top_p: args.top_p,

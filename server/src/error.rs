@@ -153,6 +153,9 @@ impl From<RequestError> for ApiError {
             RequestError::OutOfRange { name, .. } => {
                 Self::bad_request(name, message).with_code("out_of_range")
             }
+            RequestError::PolicyNotBuilt { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, message).with_code("policy_not_available")
+            }
             RequestError::InUse(..) => {
                 Self::new(StatusCode::CONFLICT, message).with_code("fragment_in_use")
             }

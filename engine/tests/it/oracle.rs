@@ -99,6 +99,7 @@ pub(crate) fn answer(request: &Request, shape: &ModelShape) -> Answer {
         match request.policy {
             JoinPolicy::Recompute => drop(shown.push_all(placement)),
             JoinPolicy::Reuse => shown.place(&encode(&composition.root, placement)),
+            other => panic!("no oracle for {other}"),
         }
     }
     let tail = &composition.tail;

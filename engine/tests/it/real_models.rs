@@ -57,6 +57,7 @@ fn score(
         tenant: "test".into(),
         composition,
         policy,
+        selected: None,
         sampling: Sampling::greedy(),
         stop_tokens: Vec::new(),
         stop_strings: Vec::new(),

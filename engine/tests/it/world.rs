@@ -150,6 +150,7 @@ pub(crate) fn request(
             tail: tail.into(),
         },
         policy,
+        selected: None,
         sampling: GREEDY,
         stop_tokens: Vec::new(),
         stop_strings: Vec::new(),

@@ -16,7 +16,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use engine::{JoinPolicy, Request, Sampling};
+use engine::{JoinPolicy, PolicyError, Request, RequestError, Sampling};
 use models::TokenId;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -73,18 +73,21 @@ pub struct GenerateBody {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinBody {
-    /// `recompute` or `reuse`.
+    /// `recompute`, `reuse`, `parallel`, `boundary`, `deviation`, `query` or `auto`.
     pub policy: String,
-    /// For policies that come later.
-    pub tokens: Option<serde_json::Value>,
-    /// For policies that come later.
-    pub temperature: Option<serde_json::Value>,
-    /// For policies that come later.
-    pub scale: Option<serde_json::Value>,
-    /// For policies that come later.
-    pub ratio: Option<serde_json::Value>,
-    /// For policies that come later.
-    pub quality: Option<serde_json::Value>,
+    /// `boundary`: rows computed again of each fragment but the first.
+    pub tokens: Option<f64>,
+    /// `parallel`: divides scores of the tail with fragments.
+    pub temperature: Option<f64>,
+    /// `parallel`: weighs the fragments' part of the attention.
+    pub scale: Option<f64>,
+    /// `deviation`, `query`: share of the fragments' rows that is computed again.
+    pub ratio: Option<f64>,
+    /// `auto`: how near the answer should come to that of `recompute`.
+    pub quality: Option<f64>,
+    /// `deviation`, `query`: compute these rows again instead of those the policy chooses, by
+    /// their positions in the sequential composition, ascending. For tests and experiments.
+    pub selected: Option<Vec<u32>>,
 }
 
 /// One text or several.
@@ -116,48 +119,50 @@ impl StopBody {
     }
 }
 
-const AVAILABLE: &[&str] = &["recompute", "reuse"];
-const LATER: &[&str] = &["parallel", "boundary", "deviation", "query", "auto"];
-
 impl JoinBody {
-    /// The policy, where this version has it.
+    /// The policy, where this version has it, with its parameters in their ranges.
     pub fn policy(&self) -> Result<JoinPolicy, ApiError> {
-        let name = self.policy.as_str();
-        let available = AVAILABLE.join(", ");
-        let policy = match name {
-            "recompute" => JoinPolicy::Recompute,
-            "reuse" => JoinPolicy::Reuse,
-            _ if LATER.contains(&name) => {
-                let message = format!(
-                    "join policy {name:?} is not available in this version; available: {available}"
-                );
-                return Err(
-                    ApiError::bad_request("join.policy", message).with_code("policy_not_available")
-                );
-            }
-            _ => {
-                let message = format!("no join policy {name:?}; available: {available}");
-                return Err(
-                    ApiError::bad_request("join.policy", message).with_code("unknown_policy")
-                );
-            }
-        };
-        let parameters = [
-            ("tokens", &self.tokens),
-            ("temperature", &self.temperature),
-            ("scale", &self.scale),
-            ("ratio", &self.ratio),
-            ("quality", &self.quality),
+        let given = [
+            ("tokens", self.tokens),
+            ("temperature", self.temperature),
+            ("scale", self.scale),
+            ("ratio", self.ratio),
+            ("quality", self.quality),
         ];
-        match parameters.iter().find(|(_, value)| value.is_some()) {
+        let value = |name: &str| given.iter().find(|(other, _)| *other == name)?.1;
+        let policy =
+            JoinPolicy::new(&self.policy, value).map_err(|error| refused_policy(&error))?;
+        let form = policy.form();
+        if !form.is_built {
+            let error = RequestError::not_built(&policy);
+            return Err(ApiError::from(error).with_param("join.policy"));
+        }
+        let takes = |name: &str| form.parameters.iter().any(|parameter| parameter.name == name);
+        match given.iter().find(|(name, value)| value.is_some() && !takes(name)) {
             None => Ok(policy),
-            Some((parameter, _)) => {
-                let message = format!("join policy {name:?} takes no `{parameter}`");
-                Err(ApiError::bad_request(format!("join.{parameter}"), message)
+            Some((name, _)) => {
+                let message = format!("join policy {:?} takes no `{name}`", form.name);
+                Err(ApiError::bad_request(format!("join.{name}"), message)
                     .with_code("unknown_field"))
             }
         }
     }
+
+    /// The rows to compute again, where they are given.
+    pub fn selected(&self) -> Option<Arc<[u32]>> {
+        self.selected.as_deref().map(Arc::from)
+    }
+}
+
+/// 400: a policy that is none, and the field that makes it so.
+fn refused_policy(error: &PolicyError) -> ApiError {
+    let (param, code) = match error {
+        PolicyError::Unknown { .. } => ("join.policy".into(), "unknown_policy"),
+        PolicyError::Missing { name, .. } => (format!("join.{name}"), "missing"),
+        PolicyError::OutOfRange { name, .. } => (format!("join.{name}"), "out_of_range"),
+        PolicyError::TooMany { .. } => ("join".into(), "unknown_field"),
+    };
+    ApiError::bad_request(param, error.to_string()).with_code(code)
 }
 
 /// Sampling fields as clients give them, with OpenAI's defaults; shared with the shim.
@@ -277,6 +282,7 @@ impl GenerateBody {
             tenant: Arc::clone(&tenant.0),
             composition,
             policy,
+            selected: self.join.as_ref().and_then(JoinBody::selected),
             sampling,
             stop_tokens: state.tokenizer.end_tokens().to_vec(),
             stop_strings,

@@ -63,6 +63,10 @@ pub struct GenerationObject {
 pub struct JoinObject {
     /// The policy.
     pub policy: &'static str,
+    /// Its parameters, by name.
+    #[serde(flatten)]
+    #[schema(value_type = std::collections::BTreeMap<String, f64>)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
     /// The answer is what plain concatenation would have computed.
     pub exact: Option<bool>,
     /// Root tokens.
@@ -79,6 +83,13 @@ pub struct JoinObject {
     pub prefix_reused_tokens: Option<usize>,
     /// Generated tokens.
     pub output_tokens: Option<usize>,
+    /// Rows times layers whose Q, K and V were computed for this composition alone, choosing
+    /// them included, over fragment rows times layers.
+    pub recomputed_share: Option<f64>,
+    /// Rows computed again that were chosen by scores or given, by their positions in the
+    /// sequential composition; absent under policies that choose none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selected: Option<Vec<u32>>,
 }
 
 /// A fragment in a composition.
@@ -183,10 +194,8 @@ impl JoinObject {
     pub(crate) fn new(policy: JoinPolicy, summary: Option<&Summary>) -> Self {
         let counts = summary.map(|summary| summary.counts);
         Self {
-            policy: match policy {
-                JoinPolicy::Recompute => "recompute",
-                JoinPolicy::Reuse => "reuse",
-            },
+            policy: policy.form().name,
+            parameters: parameters(&policy),
             exact: summary.map(|summary| summary.exact),
             root_tokens: counts.map(|counts| counts.root),
             reused_tokens: counts.map(|counts| counts.reused),
@@ -195,8 +204,20 @@ impl JoinObject {
             tail_tokens: counts.map(|counts| counts.tail),
             prefix_reused_tokens: counts.map(|counts| counts.prefix_reused),
             output_tokens: counts.map(|counts| counts.output),
+            recomputed_share: summary.map(|summary| summary.recomputed_share),
+            selected: summary.filter(|s| !s.selected.is_empty()).map(|s| s.selected.to_vec()),
         }
     }
+}
+
+/// A policy's parameters as JSON: whole numbers as such.
+pub(crate) fn parameters(policy: &JoinPolicy) -> serde_json::Map<String, serde_json::Value> {
+    let json = |(parameter, value): (&engine::Parameter, f64)| {
+        let whole = parameter.is_whole.then_some(value as u64);
+        let value = whole.map_or_else(|| value.into(), serde_json::Value::from);
+        (parameter.name.to_owned(), value)
+    };
+    policy.values().map(json).collect()
 }
 
 /// The wire's word for an end.

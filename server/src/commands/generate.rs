@@ -54,6 +54,7 @@ fn request(local: &Local, config: &GenerateConfig) -> anyhow::Result<Request> {
         tenant: TENANT.into(),
         composition: Composition { root: root.into(), placements, tail },
         policy: config.policy,
+        selected: None,
         sampling: config.sampling.clone(),
         stop_tokens: local.tokenizer.end_tokens().to_vec(),
         stop_strings: config.stop.clone(),
@@ -72,8 +73,9 @@ fn to_json(config: &GenerateConfig, answer: &Answer) -> serde_json::Value {
         "tokens": tokens,
         "finish_reason": format!("{:?}", summary.finish_reason).to_lowercase(),
         "join": {
-            "policy": format!("{:?}", summary.policy).to_lowercase(),
+            "policy": summary.policy.to_string(),
             "exact": summary.exact,
+            "recomputed_share": summary.recomputed_share,
             "root_tokens": counts.root,
             "reused_tokens": counts.reused,
             "encoded_tokens": counts.encoded,

@@ -56,7 +56,12 @@ async fn of_a_chat() {
         ("seed", json!("x"), "seed", "invalid type"),
         ("cento", json!({"compose": [{}]}), "cento.compose[0]", "exactly one of"),
         ("cento", json!({"join": {"policy": "x"}}), "cento.join.policy", "\"x\""),
-        ("cento", json!({"join": {"policy": "query"}}), "cento.join.policy", "not available"),
+        (
+            "cento",
+            json!({"join": {"policy": "query", "ratio": 0.1}}),
+            "cento.join.policy",
+            "not available",
+        ),
         ("cento", json!({"roots": 1}), "cento.roots", "unknown field"),
     ];
     check(CHAT, &cases).await;

@@ -207,6 +207,7 @@ impl Sim {
                 tail: chance.tokens(1, 9, vocab).to_vec(),
             },
             policy: *chance.pick(&[JoinPolicy::Recompute, JoinPolicy::Reuse]),
+            selected: None,
             sampling,
             stop_tokens: if with_stops { vec![chance.below(vocab) as u32] } else { Vec::new() },
             stop_strings: Vec::new(),

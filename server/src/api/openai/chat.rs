@@ -269,7 +269,7 @@ impl ChatRequest {
         }
         let stop_strings = self.stop.map_or(Ok(Vec::new()), StopBody::texts)?;
         let chat = messages(&self.messages)?;
-        let Prompt { composition, policy, fragments } =
+        let Prompt { composition, policy, selected, fragments } =
             self.cento.unwrap_or_default().prompt(state, tenant, &chat)?;
         let context_max = state.engine.shape().context_max;
         let max_tokens = answer_max(new_max.or(old_max), prompt_tokens(&composition), context_max);
@@ -277,6 +277,7 @@ impl ChatRequest {
             tenant: Arc::clone(&tenant.0),
             composition,
             policy,
+            selected,
             sampling,
             stop_tokens: state.tokenizer.end_tokens().to_vec(),
             stop_strings,

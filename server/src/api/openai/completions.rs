@@ -213,6 +213,7 @@ impl CompletionRequest {
                     tail: prompt.tokens.clone(),
                 },
                 policy: JoinPolicy::Recompute,
+                selected: None,
                 sampling: sampling.clone(),
                 stop_tokens: state.tokenizer.end_tokens().to_vec(),
                 stop_strings: stop_strings.clone(),

@@ -13,6 +13,7 @@ use crate::{
 use engine::{Composition, JoinPolicy, Summary};
 use models::Message;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// What stands before the chat, and how it is joined.
@@ -50,6 +51,8 @@ impl CentoReport {
 pub struct Prompt {
     pub composition: Composition,
     pub policy: JoinPolicy,
+    /// Rows to compute again, where they are given.
+    pub selected: Option<Arc<[u32]>>,
     pub fragments: Vec<FragmentUse>,
 }
 
@@ -68,7 +71,7 @@ impl CentoOptions {
         if self.root.is_none() && self.compose.is_empty() {
             // Nothing to join: every policy comes to the same.
             let (composition, policy) = (exact(&state.turns, chat)?, JoinPolicy::Recompute);
-            return Ok(Prompt { composition, policy, fragments: Vec::new() });
+            return Ok(Prompt { composition, policy, selected: None, fragments: Vec::new() });
         }
         let (root, turns) = match (self.root, chat) {
             (Some(_), [first, ..]) if first.role == "system" => {
@@ -93,7 +96,8 @@ impl CentoOptions {
         if !matches!(last, Some("user" | "tool")) {
             composition.tail.extend(state.turns.generation_prompt());
         }
-        Ok(Prompt { composition, policy, fragments })
+        let selected = self.join.as_ref().and_then(JoinBody::selected);
+        Ok(Prompt { composition, policy, selected, fragments })
     }
 }
 

@@ -127,7 +127,15 @@ mod tests {
             };
             let (finish_reason, policy) = (FinishReason::Stop, JoinPolicy::Reuse);
             let timings = Timings::default();
-            let summary = Summary { finish_reason, policy, exact, counts, timings };
+            let summary = Summary {
+                finish_reason,
+                policy,
+                exact,
+                counts,
+                recomputed_share: 0.0,
+                selected: [].into(),
+                timings,
+            };
             let usage = Usage::new(114, &summary);
             assert_eq!((usage.completion_tokens, usage.total_tokens), (3, 117));
             usage.prompt_tokens_details.cached_tokens

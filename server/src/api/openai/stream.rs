@@ -137,7 +137,15 @@ mod tests {
     fn finished(finish_reason: FinishReason) -> Entry {
         let (counts, timings) = (Counts::default(), Timings::default());
         let policy = JoinPolicy::Recompute;
-        Entry::Finished(Summary { finish_reason, policy, exact: true, counts, timings })
+        Entry::Finished(Summary {
+            finish_reason,
+            policy,
+            exact: true,
+            counts,
+            recomputed_share: 0.0,
+            selected: [].into(),
+            timings,
+        })
     }
 
     fn check(logs: Vec<Vec<Entry>>, expected: &[&str]) {

@@ -168,6 +168,7 @@ impl Stage<'_> {
                 tail,
             },
             policy,
+            selected: None,
             sampling: Sampling::greedy(),
             stop_tokens: self.local.tokenizer.end_tokens().to_vec(),
             stop_strings: Vec::new(),
