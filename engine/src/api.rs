@@ -70,8 +70,9 @@ pub struct FragmentInfo {
 /// Root, placements and tail: what stands before the model for one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Composition {
-    /// Tokens at position 0, the only attention sink; not empty, but under `recompute` without
-    /// placements, where root and tail are one text.
+    /// Tokens at position 0, the only attention sink. Empty under `recompute` without placements,
+    /// where root and tail are one text; and, to measure what a root is worth, under `reuse`:
+    /// fragments are then encoded after nothing, each with a sink of its own.
     pub root: Arc<[TokenId]>,
     /// Fragments in order, by their own tokens. Each is encoded on the way when it is not cached.
     pub placements: Vec<Arc<[TokenId]>>,

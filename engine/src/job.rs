@@ -122,10 +122,14 @@ impl Joined {
             let own = root.iter().chain(placed).chain(tail).copied().collect();
             return Self { root: None, placements: Vec::new(), own_start: 0, tail_at: before, own };
         }
-        let root = Content::root(&shape.fingerprint, &request.tenant, root);
-        let after = |tokens| Content::after(&shape.fingerprint, &root, tokens);
-        let placements = placements.iter().map(after).collect();
+        let alone = |tokens| Content::root(&shape.fingerprint, &request.tenant, tokens);
+        let root = (!root.is_empty()).then(|| alone(root));
+        let encoded = |tokens| match &root {
+            Some(root) => Content::after(&shape.fingerprint, root, tokens),
+            None => alone(tokens),
+        };
+        let placements = placements.iter().map(encoded).collect();
         let own = tail.clone();
-        Self { root: Some(root), placements, own_start: before, tail_at: 0, own }
+        Self { root, placements, own_start: before, tail_at: 0, own }
     }
 }

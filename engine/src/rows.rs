@@ -111,8 +111,8 @@ impl Rows {
     /// One span: the rows of `own`, which look at the runs of `records` and at those before them
     /// in their own run.
     ///
-    /// A fragment was encoded right after the root, whose run is the first: its shift is how far
-    /// it stands from there. Root and own run stand where they were computed.
+    /// A fragment was encoded right after its root: its shift is how far it stands from there. Root
+    /// and own run stand where they were computed.
     fn add<'a>(
         &mut self,
         state: &'a State,
@@ -121,15 +121,12 @@ impl Rows {
         runs: &mut Vec<Run<'a>>,
     ) {
         let (first_row, first_run) = (self.tokens.len(), runs.len());
-        let (mut start, mut root_len) = (0, 0);
+        let mut start = 0;
         for id in records {
             let record = state.fragments.held(id);
             assert!(record.is_cached(), "{id} is joined but not whole");
             let rows = record.encoded;
-            let shift = if start == 0 { 0 } else { start as i32 - root_len as i32 };
-            if start == 0 {
-                root_len = rows;
-            }
+            let shift = start as i32 - record.content.root_tokens.len() as i32;
             runs.push(Run { pages: &record.pages, rows: rows as u32, start: start as u32, shift });
             start += rows;
         }

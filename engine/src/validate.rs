@@ -17,9 +17,11 @@ pub(crate) fn check_request(
 ) -> Result<(), RequestError> {
     check_policy(request)?;
     let composition = &request.composition;
-    // Plain text begins at its first token: without fragments, `recompute` needs no root.
+    // Plain text begins at its first token: without fragments, `recompute` needs no root. `reuse`
+    // may be measured without one.
     let is_plain = request.policy == JoinPolicy::Recompute && composition.placements.is_empty();
-    if !(is_plain && composition.root.is_empty()) {
+    let needs_root = !is_plain && request.policy != JoinPolicy::Reuse;
+    if needs_root || !composition.root.is_empty() {
         check_tokens("the root", &composition.root, shape)?;
     }
     for tokens in &composition.placements {

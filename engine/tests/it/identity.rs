@@ -61,6 +61,29 @@ fn a_forced_answer_scores_as_in_the_tail() {
     }
 }
 
+/// Encoded after nothing, fragments are placed and cached as others are; and a fragment that has
+/// the tokens of a root shares its KV.
+#[test]
+fn fragments_may_have_no_root() {
+    let mut world = World::new(shape(4, 60), CONFIG);
+    world.answer(request(JoinPolicy::Reuse, A, &[C], TAIL));
+    for (placements, cached) in [([A, B, C], A.len()), ([B, C, A], A.len() + B.len() + C.len())] {
+        let mut request = request(JoinPolicy::Reuse, &[], &placements, TAIL);
+        (request.echo, request.logprobs) = (true, Some(2));
+        let expected = oracle::answer(&request, &shape(4, 60));
+        let events = world.answer(request);
+        assert_eq!(Answer::heard(&events), Some(expected));
+        let Some(engine::Event::Finished { summary, .. }) = events.last() else {
+            panic!("{events:?}")
+        };
+        assert_eq!((summary.counts.reused, summary.exact), (cached, false));
+        assert_eq!(summary.counts.prefix_reused, 0);
+    }
+    let alone = world.answer(request(JoinPolicy::Reuse, &[], &[A], TAIL));
+    let plain = world.answer(request(JoinPolicy::Recompute, A, &[], TAIL));
+    assert_eq!(Answer::heard(&alone), Answer::heard(&plain), "one fragment alone is exact");
+}
+
 #[test]
 fn evicted_fragments_come_back_with_the_same_bytes() {
     let mut world = World::new(shape(4, 8), CONFIG);

@@ -17,7 +17,10 @@ fn check(spoil: impl Fn(&mut Request), expected: &str) {
 
 #[test]
 fn requests_out_of_bounds_are_refused_by_name() {
-    check(|r| r.composition.root = [].into(), "the root is empty: at least one token is needed");
+    check(
+        |r| (r.policy, r.composition.root) = (JoinPolicy::Recompute, [].into()),
+        "the root is empty: at least one token is needed",
+    );
     check(
         |r| r.composition.placements.push([].into()),
         "a fragment is empty: at least one token is needed",

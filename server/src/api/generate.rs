@@ -26,7 +26,8 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GenerateBody {
-    /// What the fragments are encoded after; the model's default when absent.
+    /// What the fragments are encoded after; the model's default when absent. `{"tokens": []}` is
+    /// nothing, under `reuse` only: it shows what a root is worth.
     pub root: Option<RootBody>,
     /// Fragments in order; may be empty.
     #[serde(default)]

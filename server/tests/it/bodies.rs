@@ -210,7 +210,23 @@ async fn roots_and_fragments_that_cannot_be_put_are_refused() {
         Setup::default(),
         vec![
             refused(GENERATE, with("root", json!(UNKNOWN)), 404, "root", &[UNKNOWN]),
-            refused(GENERATE, with("root", json!({"tokens": []})), 400, "root", &["empty"]),
+            refused(
+                FRAGMENTS,
+                json!({"text": "a", "root": {"tokens": []}}),
+                400,
+                "root",
+                &["empty"],
+            ),
+            refused(
+                GENERATE,
+                json!({
+                    "root": {"tokens": []}, "compose": [{"text": "a"}], "tail": [{"text": "b"}],
+                    "join": {"policy": "recompute"},
+                }),
+                400,
+                "root",
+                &["empty"],
+            ),
             refused(GENERATE, with("root", json!({"txt": "a"})), 400, "root.txt", &["`txt`"]),
             refused(FRAGMENTS, json!({}), 400, "text", &["exactly one"]),
             refused(FRAGMENTS, json!({"text": ""}), 400, "text", &["empty"]),
