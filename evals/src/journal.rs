@@ -5,7 +5,7 @@ use crate::record::{Identity, ItemNumbers};
 use anyhow::{Context as _, bail};
 use std::{
     fs::{File, TryLockError},
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -43,27 +43,23 @@ impl Journal {
         }
         let mut text = String::new();
         file.read_to_string(&mut text).with_context(|| format!("reading {shown}"))?;
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64).with_context(|| format!("cutting {shown}"))?;
-        file.seek(SeekFrom::End(0))?;
+        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
         let mut journal = Self { file, path, done: Vec::new() };
-        let mut lines = text[..whole].lines().enumerate();
-        match lines.next() {
-            None => journal.write(identity)?,
-            Some((_, header)) => {
-                let known: Identity = serde_json::from_str(header)
-                    .with_context(|| format!("{shown} line 1 is no run's header"))?;
-                if let Some(difference) = identity.difference(&known) {
-                    bail!(
-                        "{shown} is of another run: {difference}; remove it or name another --json"
-                    );
-                }
+        if let Some((header, items)) = text.split_once('\n') {
+            let known: Identity = serde_json::from_str(header)
+                .with_context(|| format!("{shown} line 1 is no run's header"))?;
+            match identity.difference(&known) {
+                Some(difference) if !items.is_empty() => bail!(
+                    "{shown} is of another run: {difference}; remove it or name another --json"
+                ),
+                // A run that measured nothing left nothing to lose.
+                Some(_) => text.clear(),
+                None => journal.done = read(items, &shown)?,
             }
         }
-        for (at, line) in lines {
-            let item = serde_json::from_str(line)
-                .with_context(|| format!("{shown} line {} is no item", at + 1))?;
-            journal.done.push(item);
+        journal.file.set_len(text.len() as u64).with_context(|| format!("cutting {shown}"))?;
+        if text.is_empty() {
+            journal.write(identity)?;
         }
         Ok(journal)
     }
@@ -86,4 +82,12 @@ impl Journal {
         std::fs::remove_file(&self.path)
             .with_context(|| format!("removing {}", self.path.display()))
     }
+}
+
+/// Items, one a line, behind the header.
+fn read(items: &str, shown: &str) -> anyhow::Result<Vec<ItemNumbers>> {
+    let item = |(at, line)| {
+        serde_json::from_str(line).with_context(|| format!("{shown} line {} is no item", at + 2))
+    };
+    items.lines().enumerate().map(item).collect()
 }

@@ -18,7 +18,7 @@ pub(crate) struct Summary {
     /// Items left out because the model's context does not hold them.
     pub(crate) too_long: usize,
     pub(crate) all: Vec<ArmSummary>,
-    /// In the order the task makes them.
+    /// By name, numbers in it by their size.
     pub(crate) groups: Vec<Group>,
 }
 
@@ -62,12 +62,9 @@ pub(crate) struct Percentiles {
 impl Summary {
     pub(crate) fn of(identity: &Identity, items: &[ItemNumbers]) -> Self {
         let measured: Vec<_> = items.iter().filter(|item| item.too_long.is_none()).collect();
-        let mut names: Vec<&str> = Vec::new();
-        for item in &measured {
-            if !names.contains(&item.group.as_str()) {
-                names.push(&item.group);
-            }
-        }
+        let mut names: Vec<&str> = measured.iter().map(|item| item.group.as_str()).collect();
+        names.sort_by_key(|name| words(name));
+        names.dedup();
         let groups = names.iter().filter(|_| names.len() > 1).map(|name| {
             let of: Vec<_> = measured.iter().copied().filter(|item| item.group == *name).collect();
             Group { name: (*name).to_owned(), items: of.len(), arms: arms(identity, &of) }
@@ -76,6 +73,18 @@ impl Summary {
         let too_long = items.len() - measured.len();
         Self { too_long, all: arms(identity, &measured), groups }
     }
+}
+
+/// A part of a group's name; numbers come before words.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Word {
+    Number(u64),
+    Text(String),
+}
+
+fn words(name: &str) -> Vec<Word> {
+    let word = |word: &str| word.parse().map_or_else(|_| Word::Text(word.to_owned()), Word::Number);
+    name.split(' ').map(word).collect()
 }
 
 fn arms(identity: &Identity, items: &[&ItemNumbers]) -> Vec<ArmSummary> {
@@ -113,7 +122,29 @@ fn percentiles(mut values: Vec<f64>) -> Option<Percentiles> {
 
 #[cfg(test)]
 mod tests {
-    use super::percentiles;
+    use super::{percentiles, words};
+
+    #[test]
+    fn groups_are_in_the_order_of_their_numbers() {
+        let mut names = [
+            "24 updates, kept",
+            "2 updates, kept",
+            "8 updates, kept",
+            "gold 10 of 10",
+            "gold 1 of 10",
+        ];
+        names.sort_by_key(|name| words(name));
+        assert_eq!(
+            names,
+            [
+                "2 updates, kept",
+                "8 updates, kept",
+                "24 updates, kept",
+                "gold 1 of 10",
+                "gold 10 of 10"
+            ]
+        );
+    }
 
     #[test]
     fn percentiles_sort_by_themselves() {

@@ -53,29 +53,36 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 impl Results {
-    /// Every `.json` file of the folder, by model, task and seed. One that is no whole result is
-    /// refused by name; journals of unfinished runs are only named.
+    /// Every `.json` file of the folder, by model, task and seed, of which there may be one each.
+    /// What is no whole result is refused by name; journals of unfinished runs are only named.
     pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
         let entries =
             fs::read_dir(folder).with_context(|| format!("reading folder {}", folder.display()))?;
-        let (mut records, mut unfinished) = (Vec::new(), Vec::new());
+        let (mut found, mut unfinished) = (Vec::new(), Vec::new());
         for entry in entries {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.ends_with(journal::EXTENSION) {
                 unfinished.push(name);
             } else if path.extension().is_some_and(|extension| extension == "json") {
-                records.push(Record::load(&path)?);
+                found.push((name, Record::load(&path)?));
             }
         }
-        if records.is_empty() {
+        if found.is_empty() {
             bail!("{} holds no result: make one by `run --json`", folder.display());
         }
         let key = |record: &Record| {
             let identity = &record.identity;
             (identity.model.name.clone(), identity.task.clone(), identity.seed)
         };
-        records.sort_by_key(key);
+        found.sort_by_key(|(_, record)| key(record));
+        if let Some([(a, record), (b, _)]) =
+            found.array_windows().find(|[a, b]| key(&a.1) == key(&b.1))
+        {
+            let (model, task, seed) = key(record);
+            bail!("{a} and {b} are both of {model}, task {task}, seed {seed}: keep one");
+        }
+        let records = found.into_iter().map(|(_, record)| record).collect();
         unfinished.sort();
         Ok(Self { records, unfinished })
     }

@@ -92,6 +92,18 @@ fn a_report_holds_every_arm_and_where_numbers_come_from() {
 }
 
 #[test]
+fn two_results_of_one_run_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, arms) in [("a.json", &["recompute"][..]), ("b.json", &["recompute", "reuse"])] {
+        record("needle", arms).save(&folder.path().join(name)).unwrap();
+    }
+    let said = format!("{:#}", Results::read(folder.path()).err().unwrap());
+    for word in ["a.json", "b.json", "model/x", "needle", "seed 3"] {
+        assert!(said.contains(word), "{said}");
+    }
+}
+
+#[test]
 fn what_is_no_whole_result_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let error = |text: &str| {

@@ -142,6 +142,16 @@ fn another_runs_files_are_not_touched() {
 }
 
 #[test]
+fn a_run_that_measured_nothing_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.json");
+    drop(run(&path, 1, 0));
+    assert_eq!(fs::read_to_string(Journal::path(&path)).unwrap().lines().count(), 1);
+    let (record, calls) = run(&path, 2, usize::MAX);
+    assert_eq!((record.unwrap().identity.seed, calls), (2, 5 * CALLS));
+}
+
+#[test]
 fn two_runs_do_not_write_one_journal() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.json");

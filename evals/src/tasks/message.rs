@@ -22,9 +22,8 @@ pub(super) const MESSAGE: Task = Task {
     },
 };
 
-/// Positions of the message, in quarters of the log.
-const QUARTERS: [(usize, &str); 5] =
-    [(0, "first"), (1, "quarter"), (2, "half"), (3, "three quarters"), (4, "last")];
+/// Positions of the message: so many quarters of the log stand before it.
+const QUARTERS: [usize; 5] = [0, 1, 2, 3, 4];
 
 fn make(making: &Making, question: usize, chance: &mut Chance) -> Vec<Item> {
     let person = *chance.pick(words::PEOPLE);
@@ -38,14 +37,15 @@ fn make(making: &Making, question: usize, chance: &mut Chance) -> Vec<Item> {
         .collect();
     let message = format!("This is {person}. My train leaves from platform {}.", platforms[0]);
     let message = Fragment { role: Some("user"), text: message };
-    let item = |(quarter, group): (usize, &str)| {
+    let item = |quarter: usize| {
+        let group = format!("at {} %", quarter * 25);
         let mut fragments = log.clone();
         fragments.insert(log.len() * quarter / 4, message.clone());
         let wording = format!("From which platform does the train of {person} leave?");
         Item {
             id: format!("{question}/{group}"),
             question,
-            group: group.to_owned(),
+            group,
             root: None,
             fragments,
             tail: ask::from_documents(&wording),

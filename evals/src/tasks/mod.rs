@@ -163,7 +163,7 @@ fn check_answers(of: &str, answers: &[String]) -> Result<(), String> {
 
 /// Which third of `count` places `place` lies in: the groups of a sweep over places.
 fn third(place: usize, count: usize) -> String {
-    let thirds = ["first third", "middle third", "last third"];
+    let thirds = ["1st third", "2nd third", "3rd third"];
     thirds[(place * 3 / count.max(1)).min(2)].to_owned()
 }
 

@@ -76,15 +76,14 @@ fn make(making: &Making) -> anyhow::Result<Vec<Item>> {
         }
         let found = others.len();
         ensure!(found == count - 1, "question {id}: only {found} passages hold no answer to it");
-        for (gold_at, group) in
-            [(0, "gold first"), (count / 2, "gold middle"), (count - 1, "gold last")]
-        {
+        for gold_at in [0, count / 2, count - 1] {
+            let group = format!("gold {} of {count}", gold_at + 1);
             let mut passages = others.clone();
             passages.insert(gold_at, &record.gold);
             items.push(Item {
                 id: format!("{id}/{group}"),
                 question,
-                group: group.to_owned(),
+                group,
                 root: None,
                 fragments: passages.iter().map(|p| ask::paragraph(&p.title, &p.text)).collect(),
                 tail: ask::from_documents(&record.question),

@@ -246,7 +246,7 @@ fn key_values() {
     let items = over("kv-75", 1, &[(file, lines(std::slice::from_ref(&good)))]).unwrap();
     assert_eq!(items[0].fragments.len(), 3, "five, five and two");
     assert!(items[0].fragments[1].text.contains("\"k7\": \"v7\"\n"));
-    assert_eq!((items[0].answers[0].as_str(), items[0].group.as_str()), ("v7", "middle third"));
+    assert_eq!((items[0].answers[0].as_str(), items[0].group.as_str()), ("v7", "2nd third"));
     let mut bad = good.clone();
     bad["key"] = json!("k99");
     says(over("kv-75", 1, &[(file, lines(&[good.clone(), bad]))]), &[file, "line 2", "k99"]);
@@ -270,7 +270,7 @@ fn ruler() {
     let item = &items[0];
     assert_eq!(
         (item.id.as_str(), item.fragments.len(), item.group.as_str()),
-        ("5", 2, "last third")
+        ("5", 2, "3rd third")
     );
     assert!(item.fragments[0].text.starts_with("Remember the codes.\nThe code of k0"));
     assert_eq!(item.tail.user, "What is the code of k6?");
