@@ -70,8 +70,9 @@ pub struct FragmentInfo {
 /// Root, placements and tail: what stands before the model for one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Composition {
-    /// Tokens at position 0, the only attention sink; not empty, but under `recompute` without
-    /// placements, where root and tail are one text.
+    /// Tokens at position 0, the only attention sink. Empty under `recompute` without placements,
+    /// where root and tail are one text; and, to measure what a root is worth, under `reuse`:
+    /// fragments are then encoded after nothing, each with a sink of its own.
     pub root: Arc<[TokenId]>,
     /// Fragments in order, by their own tokens. Each is encoded on the way when it is not cached.
     pub placements: Vec<Arc<[TokenId]>>,
@@ -98,6 +99,9 @@ pub struct Sampling {
     pub frequency_penalty: f32,
     /// Key of the counter-based generator; the counter is the output position.
     pub seed: u64,
+    /// The answer's first tokens, given instead of chosen, to score an answer that is known. Unlike
+    /// tokens at the end of a tail they are no part of what a policy goes by.
+    pub forced: Vec<TokenId>,
 }
 
 impl Sampling {
@@ -112,6 +116,7 @@ impl Sampling {
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
             seed: 0,
+            forced: Vec::new(),
         }
     }
 }

@@ -148,11 +148,15 @@ impl Joined {
         }
         let places = Places::new(&request.composition);
         let own_start = request.policy.layout().tail_start(&places);
-        let root = Content::root(&shape.fingerprint, &request.tenant, root);
-        let after = |tokens| Content::after(&shape.fingerprint, &root, tokens);
-        let placements = placements.iter().map(after).collect();
+        let alone = |tokens| Content::root(&shape.fingerprint, &request.tenant, tokens);
+        let root = (!root.is_empty()).then(|| alone(root));
+        let encoded = |tokens| match &root {
+            Some(root) => Content::after(&shape.fingerprint, root, tokens),
+            None => alone(tokens),
+        };
+        let placements = placements.iter().map(encoded).collect();
         let own = tail.clone();
         let repair = Some(Repair::new(request, places));
-        Self { root: Some(root), placements, own_start, tail_at: 0, own, repair }
+        Self { root, placements, own_start, tail_at: 0, own, repair }
     }
 }

@@ -233,10 +233,11 @@ fn push_joined<'a>(
     overlay: Option<(&'a Overlay, usize)>,
     runs: &mut Vec<Run<'a>>,
 ) {
-    let Some(root) = &sequence.root else { return };
     let first = runs.len();
-    let root_rows = root.tokens.len() as u32;
-    runs.push(Run::new(&held(state, root.id).pages, root_rows, 0, 0));
+    let root_rows = sequence.root.as_ref().map_or(0, |root| root.tokens.len()) as u32;
+    if let Some(root) = &sequence.root {
+        runs.push(Run::new(&held(state, root.id).pages, root_rows, 0, 0));
+    }
     let is_sequential = sequence.request.policy.layout() == Layout::Sequential;
     let mut start = root_rows;
     for (i, placement) in sequence.placements.iter().enumerate() {

@@ -51,6 +51,11 @@ impl Sampler {
             (sum, top_logprobs(logits, sum, alternatives))
         });
         let sampling = &request.sampling;
+        let position = sequence.output().len();
+        if let Some(&token) = sampling.forced.get(position) {
+            into.next = Some((token, raw.map(|(sum, top)| self.logprob(token, sum, top))));
+            return;
+        }
         let penalties = Penalties {
             repetition: sampling.repetition_penalty,
             presence: sampling.presence_penalty,
@@ -64,15 +69,14 @@ impl Sampler {
             top_p: sampling.top_p,
             min_p: sampling.min_p,
         };
-        let u = uniform(sampling.seed, sequence.output().len() as u64);
+        let u = uniform(sampling.seed, position as u64);
         let token = choose(logits, &filters, u, &mut self.choice)
             .unwrap_or_else(|error| panic!("no next token: {error}"));
-        let logprob = raw.map(|(sum, top)| TokenLogprob {
-            token,
-            logprob: self.raw[token as usize] - sum,
-            top,
-        });
-        into.next = Some((token, logprob));
+        into.next = Some((token, raw.map(|(sum, top)| self.logprob(token, sum, top))));
+    }
+
+    fn logprob(&self, token: TokenId, sum: f32, top: Vec<(TokenId, f32)>) -> TokenLogprob {
+        TokenLogprob { token, logprob: self.raw[token as usize] - sum, top }
     }
 }
 

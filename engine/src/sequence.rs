@@ -179,14 +179,15 @@ impl Sequence {
     /// job encodes; under `recompute`, `rows` of the own run came from the prefix cache.
     pub(crate) fn count_reused(&mut self, encodes: impl Fn(FragmentId) -> bool) {
         let counts = &mut self.counts;
-        let Some(root) = &self.root else {
+        if self.repair.is_none() {
             let placed = counts.root..self.tail_at;
             counts.reused = self.rows.clamp(placed.start, placed.end) - placed.start;
             counts.recomputed = placed.len() - counts.reused;
             counts.prefix_reused = self.rows - counts.reused;
             return;
-        };
-        counts.prefix_reused = if encodes(root.id) { 0 } else { counts.root };
+        }
+        let has_root = self.root.as_ref().is_some_and(|root| !encodes(root.id));
+        counts.prefix_reused = if has_root { counts.root } else { 0 };
         for (i, placement) in self.placements.iter().enumerate() {
             // A fragment that stands twice is encoded once.
             let again = self.placements[..i].iter().any(|before| before.id == placement.id);

@@ -18,9 +18,11 @@ pub(crate) fn check_request(
 ) -> Result<(), RequestError> {
     check_policy(request)?;
     let composition = &request.composition;
-    // Plain text begins at its first token: without fragments, `recompute` needs no root.
+    // Plain text begins at its first token: without fragments, `recompute` needs no root. `reuse`
+    // may be measured without one.
     let is_plain = request.policy == JoinPolicy::Recompute && composition.placements.is_empty();
-    if !(is_plain && composition.root.is_empty()) {
+    let needs_root = !is_plain && request.policy != JoinPolicy::Reuse;
+    if needs_root || !composition.root.is_empty() {
         check_tokens("the root", &composition.root, shape)?;
     }
     for tokens in &composition.placements {
@@ -31,6 +33,7 @@ pub(crate) fn check_request(
     range("compose", placements, placements <= PLACEMENTS_MAX, "at most 4096 fragments")?;
     check_length(positions(request), shape)?;
     check_sampling(&request.sampling)?;
+    check_forced(request, shape)?;
     if let Some(logprobs) = request.logprobs {
         range("logprobs", logprobs, logprobs <= LOGPROBS_MAX, "at most 1000")?;
     }
@@ -120,6 +123,14 @@ fn check_sampling(sampling: &Sampling) -> Result<(), RequestError> {
     finite
         .into_iter()
         .try_for_each(|(name, given)| range(name, given, given.is_finite(), "a finite number"))
+}
+
+/// Tokens forced on the answer are tokens, and fit into it.
+fn check_forced(request: &Request, shape: &ModelShape) -> Result<(), RequestError> {
+    let forced = &request.sampling.forced;
+    let fits = forced.len() <= request.max_tokens;
+    range("forced", format!("{} tokens", forced.len()), fits, "at most max_tokens tokens")?;
+    if forced.is_empty() { Ok(()) } else { check_tokens("forced", forced, shape) }
 }
 
 fn range(

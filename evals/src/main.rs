@@ -3,8 +3,22 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "an eval's result is what it prints")]
 
-mod needles;
-mod session;
+mod arm;
+mod backend;
+mod chance;
+mod clock;
+mod data;
+mod item;
+mod journal;
+mod measure;
+mod metrics;
+mod prompt;
+mod provenance;
+mod record;
+mod report;
+mod run;
+mod summary;
+mod tasks;
 
 use clap::{Parser, Subcommand};
 
@@ -12,24 +26,32 @@ use clap::{Parser, Subcommand};
 #[command(name = "cento-eval", about, version)]
 struct Args {
     #[command(subcommand)]
-    eval: Eval,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Eval {
-    /// Numbers hidden in fragments made from a seed, asked for: how likely the right answer is under
-    /// `reuse` and under `recompute`, on the same token ids.
+enum Command {
+    /// Measures one task under several ways to join, each paired with `recompute` on the same
+    /// token ids.
     ///
-    /// Example: cargo run --release -p evals -- needles --model smollm2-135m --n 20 --seed 1
-    Needles(needles::Args),
+    /// Example: cargo run --release -p evals -- run --model smollm2-135m --task needle
+    /// --policy reuse boundary:16 --n 10 --json evals/results/smollm2-135m-needle-1.json
+    Run(run::Args),
+    /// Lists the tasks, and which files they read.
+    Tasks,
+    /// Writes the report of all results in a folder: tables, and plots beside it.
+    ///
+    /// Example: cargo run --release -p evals -- report
+    Report(report::Args),
 }
 
 fn main() -> anyhow::Result<()> {
-    match Args::parse().eval {
-        Eval::Needles(args) => {
-            let report = needles::measure(&args)?;
-            println!("{}", serde_json::to_string_pretty(&report)?);
+    match Args::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Tasks => {
+            println!("{}", tasks::list());
+            Ok(())
         }
+        Command::Report(args) => report::run(&args),
     }
-    Ok(())
 }

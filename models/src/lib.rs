@@ -27,7 +27,7 @@ mod weights;
 pub use decoder::Decoder;
 pub use gguf::Gguf;
 pub use kernels::{Isa, KvDtype};
-pub use load::{LoadOptions, Loaded, ModelInfo, load, physical_cores};
+pub use load::{LoadOptions, Loaded, ModelInfo, load, load_text, physical_cores};
 pub use load_error::LoadError;
 pub use model::{Batch, Model, ModelShape, TokenId};
 pub use safetensors::Safetensors;

@@ -91,10 +91,7 @@ impl ModelInfo {
 /// Names the file, key or tensor that is wrong.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
     let source = Source::open(path)?;
-    let (tokenizer, template) = source.tokenizer()?;
-    let tokenizer = Arc::new(tokenizer);
-    let turns = Turns::new(tokenizer.clone(), template.as_deref())
-        .map_err(|error| LoadError::Tokenizer(error.to_string()))?;
+    let (tokenizer, turns) = text(&source)?;
     let (decoder, info) = decoder(&source, options, &tokenizer.fingerprint())?;
     let (tokens, rows) = (tokenizer.vocab(), decoder.shape().vocab);
     if tokens > rows {
@@ -102,6 +99,22 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
         return Err(LoadError::Tokenizer(what));
     }
     Ok(Loaded { decoder, tokenizer, turns, info })
+}
+
+/// The tokenizer and the chat template alone: what a client of a server needs that sends tokens.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(path: &Path) -> Result<(Arc<Tokenizer>, Turns), LoadError> {
+    text(&Source::open(path)?)
+}
+
+fn text(source: &Source) -> Result<(Arc<Tokenizer>, Turns), LoadError> {
+    let (tokenizer, template) = source.tokenizer()?;
+    let tokenizer = Arc::new(tokenizer);
+    let turns = Turns::new(tokenizer.clone(), template.as_deref())
+        .map_err(|error| LoadError::Tokenizer(error.to_string()))?;
+    Ok((tokenizer, turns))
 }
 
 impl Decoder {

@@ -185,6 +185,7 @@ impl TryFrom<GenerateArgs> for GenerateConfig {
                 presence_penalty: 0.0,
                 frequency_penalty: 0.0,
                 seed: args.seed,
+                forced: Vec::new(),
             },
             max_tokens: args.max_tokens,
             stop: args.stop,

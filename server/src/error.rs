@@ -134,7 +134,10 @@ impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         let message = error.to_string();
         match error {
-            RequestError::Empty { what } => Self::bad_request(what, message).with_code("empty"),
+            RequestError::Empty { what } => {
+                let param = what.strip_prefix("the ").unwrap_or(what);
+                Self::bad_request(param, message).with_code("empty")
+            }
             RequestError::UnknownToken { .. } => {
                 Self::new(StatusCode::BAD_REQUEST, message).with_code("unknown_token")
             }

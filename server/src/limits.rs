@@ -42,8 +42,11 @@ pub const TAIL_PARTS_MAX: usize = 4_096;
 pub const STOP_STRINGS_MAX: usize = 16;
 /// Bytes of one such text: as much answer is held back while it may be beginning.
 pub const STOP_STRING_BYTES_MAX: usize = 256;
-/// Alternatives reported for a token (OpenAI's limit).
-pub const LOGPROBS_MAX: usize = 20;
+/// Alternatives reported for a token: enough to compare two distributions. A context's tail of
+/// 4,096 tokens then makes an answer of about 20 MB.
+pub const LOGPROBS_MAX: usize = 200;
+/// Alternatives that the OpenAI routes report for a token (OpenAI's limit).
+pub const OPENAI_LOGPROBS_MAX: usize = 20;
 /// Bytes of a fragment's name.
 pub const NAME_BYTES_MAX: usize = 256;
 /// Tokens to generate when the request does not say.

@@ -39,6 +39,51 @@ fn dropping_a_fragment_leaves_no_trace() {
     }
 }
 
+/// Forcing an answer scores it as a tail that ends in it does, where a policy goes by no tail.
+#[test]
+fn a_forced_answer_scores_as_in_the_tail() {
+    let answer = [6, 31, 5];
+    for policy in [JoinPolicy::Recompute, JoinPolicy::Reuse] {
+        let mut world = World::new(shape(4, 60), CONFIG);
+        let mut forced = request(policy, ROOT, &[A, B], TAIL);
+        (forced.max_tokens, forced.logprobs) = (answer.len() + 1, Some(3));
+        forced.sampling.forced = answer.to_vec();
+        let tail = [TAIL, &answer].concat();
+        let echoed = request(policy, ROOT, &[A, B], &tail);
+        let echoed = Request { max_tokens: 1, echo: true, logprobs: Some(3), ..echoed };
+        let forced = Answer::heard(&world.answer(forced)).unwrap();
+        let echoed = Answer::heard(&world.answer(echoed)).unwrap();
+        let (mut scores, _) = echoed.scored.unwrap();
+        let scores = scores.split_off(TAIL.len() - 1);
+        let given: Vec<_> = forced.tokens[..answer.len()].iter().map(|t| t.1.clone()).collect();
+        assert_eq!(given, scores.into_iter().map(Some).collect::<Vec<_>>());
+        assert_eq!(forced.tokens[answer.len()..], echoed.tokens, "what follows is chosen");
+    }
+}
+
+/// Encoded after nothing, fragments are placed and cached as others are; and a fragment that has
+/// the tokens of a root shares its KV.
+#[test]
+fn fragments_may_have_no_root() {
+    let mut world = World::new(shape(4, 60), CONFIG);
+    world.answer(request(JoinPolicy::Reuse, A, &[C], TAIL));
+    for (placements, cached) in [([A, B, C], A.len()), ([B, C, A], A.len() + B.len() + C.len())] {
+        let mut request = request(JoinPolicy::Reuse, &[], &placements, TAIL);
+        (request.echo, request.logprobs) = (true, Some(2));
+        let expected = oracle::answer(&request, &shape(4, 60));
+        let events = world.answer(request);
+        assert_eq!(Answer::heard(&events), Some(expected));
+        let Some(engine::Event::Finished { summary, .. }) = events.last() else {
+            panic!("{events:?}")
+        };
+        assert_eq!((summary.counts.reused, summary.exact), (cached, false));
+        assert_eq!(summary.counts.prefix_reused, 0);
+    }
+    let alone = world.answer(request(JoinPolicy::Reuse, &[], &[A], TAIL));
+    let plain = world.answer(request(JoinPolicy::Recompute, A, &[], TAIL));
+    assert_eq!(Answer::heard(&alone), Answer::heard(&plain), "one fragment alone is exact");
+}
+
 #[test]
 fn evicted_fragments_come_back_with_the_same_bytes() {
     let mut world = World::new(shape(4, 8), CONFIG);

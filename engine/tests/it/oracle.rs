@@ -309,6 +309,9 @@ fn generate(
 
 fn choose(request: &Request, logits: &[f32], answer: &[TokenId]) -> TokenId {
     let sampling = &request.sampling;
+    if let Some(&token) = sampling.forced.get(answer.len()) {
+        return token;
+    }
     let penalties = Penalties {
         repetition: sampling.repetition_penalty,
         presence: sampling.presence_penalty,

@@ -17,7 +17,10 @@ fn check(spoil: impl Fn(&mut Request), expected: &str) {
 
 #[test]
 fn requests_out_of_bounds_are_refused_by_name() {
-    check(|r| r.composition.root = [].into(), "the root is empty: at least one token is needed");
+    check(
+        |r| (r.policy, r.composition.root) = (JoinPolicy::Recompute, [].into()),
+        "the root is empty: at least one token is needed",
+    );
     check(
         |r| r.composition.placements.push([].into()),
         "a fragment is empty: at least one token is needed",
@@ -46,6 +49,14 @@ fn requests_out_of_bounds_are_refused_by_name() {
     check(
         |r| r.sampling.presence_penalty = f32::INFINITY,
         "presence_penalty is inf; it must be a finite number",
+    );
+    check(
+        |r| (r.max_tokens, r.sampling.forced) = (1, vec![5, 6]),
+        "forced is 2 tokens; it must be at most max_tokens tokens",
+    );
+    check(
+        |r| (r.max_tokens, r.sampling.forced) = (1, vec![40]),
+        "token 40 is outside the vocabulary of 40 tokens",
     );
     check(|r| r.logprobs = Some(1001), "logprobs is 1001; it must be at most 1000");
     check(|r| r.echo = true, "logprobs is absent; it must be given with echo");

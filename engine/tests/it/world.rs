@@ -128,6 +128,7 @@ pub(crate) const GREEDY: Sampling = Sampling {
     presence_penalty: 0.0,
     frequency_penalty: 0.0,
     seed: 0,
+    forced: Vec::new(),
 };
 
 pub(crate) fn spec(root: &[TokenId], tokens: &[TokenId]) -> FragmentSpec {

@@ -318,14 +318,13 @@ impl<S: Simd> Operands<'_, S> {
         for (h, scales) in scales.iter().enumerate().take(C::SCALES) {
             let dots = self.dots::<C, R>(h);
             let scale = simd.load(&scales.scale, self.part);
-            for t in 0..R {
-                let dot = simd.mul(dots[t], scale);
-                acc[t] = simd.mul_add(dot, simd.splat(self.x[t].scale), acc[t]);
+            for ((acc, dot), x) in acc.iter_mut().zip(dots).zip(self.x) {
+                *acc = simd.mul_add(simd.mul(dot, scale), simd.splat(x.scale), *acc);
             }
             if C::ZERO == 0 {
                 let min = simd.load(&scales.min, self.part);
-                for t in 0..R {
-                    acc[t] = simd.mul_add(min, simd.splat(self.x[t].bias), acc[t]);
+                for (acc, x) in acc.iter_mut().zip(self.x) {
+                    *acc = simd.mul_add(min, simd.splat(x.bias), *acc);
                 }
             }
         }

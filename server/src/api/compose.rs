@@ -11,7 +11,7 @@ use std::{fmt, sync::Arc};
 use utoipa::ToSchema;
 
 /// A part of a composition. One of `fragment`, `text`, `tokens` is given.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartBody {
     /// A fragment put before, by id.
@@ -26,6 +26,13 @@ pub struct PartBody {
     pub role: Option<String>,
     /// A name for listings.
     pub name: Option<String>,
+}
+
+impl PartBody {
+    /// `{"tokens": []}`.
+    fn is_nothing(&self) -> bool {
+        *self == Self { tokens: Some(Vec::new()), ..Self::default() }
+    }
 }
 
 /// One message of a fragment.
@@ -90,7 +97,11 @@ pub(crate) fn compose(
 ) -> Result<Composed, ApiError> {
     at_most("compose", "parts", parts.len(), COMPOSE_PARTS_MAX)?;
     at_most("tail", "parts", tail.len(), TAIL_PARTS_MAX)?;
-    let root = root_tokens(state, tenant, root)?;
+    let root = match root {
+        // To measure what a root is worth: the engine says where there must be one.
+        Some(RootBody::Part(part)) if part.is_nothing() => Arc::from([]),
+        _ => root_tokens(state, tenant, root)?,
+    };
     let mut placements = Vec::with_capacity(parts.len());
     let mut fragments = Vec::with_capacity(parts.len());
     for (index, part) in parts.iter().enumerate() {

@@ -3,7 +3,7 @@
 use crate::{
     ApiError, AppState, JsonBody, Options, Reader, Tenant,
     api::{
-        compose::{Composed, PartBody, RootBody, at_most, compose},
+        compose::{Composed, PartBody, RootBody, at_most, check_tokens, compose},
         generations::{GenerationObject, stream},
     },
     blocking,
@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use engine::{JoinPolicy, PolicyError, Request, Sampling};
+use models::TokenId;
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -25,7 +26,8 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GenerateBody {
-    /// What the fragments are encoded after; the model's default when absent.
+    /// What the fragments are encoded after; the model's default when absent. `{"tokens": []}` is
+    /// nothing, under `reuse` only: it shows what a root is worth.
     pub root: Option<RootBody>,
     /// Fragments in order; may be empty.
     #[serde(default)]
@@ -55,8 +57,11 @@ pub struct GenerateBody {
     pub seed: Option<u64>,
     /// Texts that end the answer and are not part of it.
     pub stop: Option<StopBody>,
-    /// Report log-probabilities with this many alternatives, 0 to 20.
+    /// Report log-probabilities with this many alternatives, 0 to 200.
     pub logprobs: Option<i64>,
+    /// Token ids that the answer begins with, given instead of chosen; with `logprobs` they score
+    /// an answer that is known. At most `max_tokens`.
+    pub forced: Option<Vec<TokenId>>,
     /// Score the tail too; needs `logprobs` (default: false).
     pub echo: Option<bool>,
     /// Answer with server-sent events (default: false).
@@ -196,6 +201,7 @@ impl SamplingFields {
             presence_penalty: number("presence_penalty", self.presence_penalty, 0.0, -2.0, 2.0)?,
             frequency_penalty: number("frequency_penalty", self.frequency_penalty, 0.0, -2.0, 2.0)?,
             seed: self.seed.unwrap_or_else(random_seed),
+            forced: Vec::new(),
         })
     }
 }
@@ -243,6 +249,8 @@ pub(crate) fn out_of_range(param: &str, given: &str, expected: &str) -> ApiError
 impl GenerateBody {
     /// The engine's request. Blocking.
     fn request(self, state: &AppState, tenant: &Tenant) -> Result<(Request, Options), ApiError> {
+        let forced = self.forced.unwrap_or_default();
+        check_tokens(state, "forced", &forced)?;
         let policy = self.join.as_ref().map_or(Ok(JoinPolicy::Reuse), JoinBody::policy)?;
         let sampling = SamplingFields {
             temperature: self.temperature,
@@ -255,6 +263,7 @@ impl GenerateBody {
             seed: self.seed,
         }
         .sampling()?;
+        let sampling = Sampling { forced, ..sampling };
         let context_max = state.engine.shape().context_max as i64;
         let max_tokens = integer("max_tokens", self.max_tokens, 0, context_max)?;
         let logprobs = integer("logprobs", self.logprobs, 0, LOGPROBS_MAX as i64)?;

@@ -133,6 +133,20 @@ async fn the_tail_is_scored() {
 }
 
 #[tokio::test]
+async fn a_known_answer_is_scored() {
+    let app = Setup::default().app();
+    let body = json!({
+        "tail": [{"text": "a"}], "max_tokens": 3, "forced": [98, 122], "logprobs": 2,
+    });
+    let result = call_json(&app, GENERATE, body).await.expect(200);
+    assert_eq!(result["text"], "bza", "two letters as given, then the alphabet goes on");
+    let scores = result["logprobs"].as_array().unwrap();
+    assert!(scores[0]["logprob"].as_f64().unwrap() > -0.01);
+    assert!(scores[1]["logprob"].as_f64().unwrap() < -30.0);
+    assert_eq!(scores[1]["top"][0][0], 99);
+}
+
+#[tokio::test]
 async fn a_drawn_seed_replays() {
     let app = Setup::default().app();
     let mut body = json!({"tail": [{"text": "a"}], "max_tokens": 40, "temperature": 2});

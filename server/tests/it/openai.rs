@@ -40,7 +40,10 @@ async fn stream(app: &Router, line: &str, body: Value) -> Vec<Value> {
 #[tokio::test]
 async fn the_served_model_is_listed() {
     let app = Setup::default().app();
-    let model = json!({"id": "letters", "object": "model", "created": 1, "owned_by": "local"});
+    let model = json!({
+        "id": "letters", "object": "model", "created": 1, "owned_by": "local",
+        "context_length": 1_048_576, "fingerprint": "07".repeat(32),
+    });
     let list = call(&app, "GET /v1/models", "").await.expect(200);
     assert_eq!(list, json!({"object": "list", "data": [model]}));
     for id in ["letters", "default"] {

@@ -201,6 +201,11 @@ impl Sim {
         let selected = selected(chance, policy, root.len(), &placements);
         let echo = chance.one_in(4);
         let with_stops = chance.one_in(4);
+        let max_tokens = *chance.pick(&[0, 1, 2, 5, 12, 25, 60]);
+        let mut sampling = if chance.one_in(2) { GREEDY } else { sampling(chance) };
+        if max_tokens > 0 && chance.one_in(4) {
+            sampling.forced = chance.tokens(1, max_tokens, vocab).to_vec();
+        }
         Request {
             tenant: chance.pick(&self.tenants).clone(),
             composition: Composition {
@@ -210,10 +215,10 @@ impl Sim {
             },
             policy,
             selected,
-            sampling: if chance.one_in(2) { GREEDY } else { sampling(chance) },
+            sampling,
             stop_tokens: if with_stops { vec![chance.below(vocab) as u32] } else { Vec::new() },
             stop_strings: Vec::new(),
-            max_tokens: *chance.pick(&[0, 1, 2, 5, 12, 25, 60]),
+            max_tokens,
             logprobs: (echo || chance.one_in(4)).then(|| chance.below(4)),
             echo,
         }
@@ -414,5 +419,6 @@ fn sampling(chance: &mut Chance) -> Sampling {
         presence_penalty: *chance.pick(&[0.0, 0.5]),
         frequency_penalty: *chance.pick(&[0.0, 0.3]),
         seed: chance.below(1 << 20) as u64,
+        forced: Vec::new(),
     }
 }

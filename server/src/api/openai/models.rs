@@ -1,7 +1,7 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`: the one model this server holds.
 
 use super::check_model;
-use crate::{ApiError, AppState, ModelInfo, error::ErrorBody};
+use crate::{ApiError, AppState, error::ErrorBody};
 use axum::{
     Json,
     extract::{Path, State},
@@ -21,12 +21,25 @@ pub struct ModelObject {
     pub created: u64,
     /// Always `local`.
     pub owned_by: &'static str,
+    /// Positions a composition and its answer may take.
+    pub context_length: usize,
+    /// Hash, in hex, over all that a KV byte depends on besides tokens: weights, tokenizer, format
+    /// of the KV, instruction set.
+    pub fingerprint: String,
 }
 
 impl ModelObject {
-    fn new(model: &ModelInfo) -> Self {
-        let (id, created) = (model.id.clone(), model.created);
-        Self { id, object: "model", created, owned_by: "local" }
+    fn new(state: &AppState) -> Self {
+        let shape = state.engine.shape();
+        let (id, created) = (state.model.id.clone(), state.model.created);
+        Self {
+            id,
+            object: "model",
+            created,
+            owned_by: "local",
+            context_length: shape.context_max,
+            fingerprint: blake3::Hash::from_bytes(shape.fingerprint).to_hex().to_string(),
+        }
     }
 }
 
@@ -45,7 +58,7 @@ pub struct ModelList {
     responses((status = 200, body = ModelList)),
 )]
 pub async fn list_models(State(state): State<Arc<AppState>>) -> Json<ModelList> {
-    Json(ModelList { object: "list", data: vec![ModelObject::new(&state.model)] })
+    Json(ModelList { object: "list", data: vec![ModelObject::new(&state)] })
 }
 
 /// Describes the served model.
@@ -62,5 +75,5 @@ pub async fn get_model(
     Path(id): Path<String>,
 ) -> Result<Json<ModelObject>, ApiError> {
     check_model(&state.model.id, Some(&id))?;
-    Ok(Json(ModelObject::new(&state.model)))
+    Ok(Json(ModelObject::new(&state)))
 }

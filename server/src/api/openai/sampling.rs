@@ -3,7 +3,7 @@
 use crate::{
     ApiError,
     api::generate::{integer, out_of_range},
-    limits::LOGPROBS_MAX,
+    limits::OPENAI_LOGPROBS_MAX,
 };
 use engine::{FinishReason, Summary};
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub(super) fn include_usage(
 
 /// Alternatives to report for a token.
 pub(super) fn top_logprobs(name: &str, given: Option<i64>) -> Result<Option<usize>, ApiError> {
-    integer(name, given, 0, LOGPROBS_MAX as i64)
+    integer(name, given, 0, OPENAI_LOGPROBS_MAX as i64)
 }
 
 /// Tokens asked for, `least` or more; no bound above, see [`answer_max`].

@@ -1,0 +1,93 @@
+//! The journal of a run that is not finished: a line for each item done, beside where the result
+//! will be. A run that was stopped in any way goes on where its journal ends.
+
+use crate::record::{Identity, ItemNumbers};
+use anyhow::{Context as _, bail};
+use std::{
+    fs::{File, TryLockError},
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// What a journal's name ends in, behind the name of the result.
+pub(crate) const EXTENSION: &str = "partial.jsonl";
+
+/// An open journal; no other process can open it.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    file: File,
+    path: PathBuf,
+    /// Items done, in order.
+    pub(crate) done: Vec<ItemNumbers>,
+}
+
+impl Journal {
+    /// Where the journal of the result at `result` is.
+    pub(crate) fn path(result: &Path) -> PathBuf {
+        result.with_added_extension(EXTENSION)
+    }
+
+    /// Begins a journal, or reads the one that is there. A line that was being written when the
+    /// run was stopped is cut off.
+    pub(crate) fn open(result: &Path, identity: &Identity) -> anyhow::Result<Self> {
+        let path = Self::path(result);
+        let shown = path.display().to_string();
+        let options = File::options().read(true).append(true).create(true).open(&path);
+        let mut file = options.with_context(|| format!("opening {shown}"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!("{shown}: another run is writing it"),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("locking {shown}"));
+            }
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).with_context(|| format!("reading {shown}"))?;
+        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+        let mut journal = Self { file, path, done: Vec::new() };
+        if let Some((header, items)) = text.split_once('\n') {
+            let known: Identity = serde_json::from_str(header)
+                .with_context(|| format!("{shown} line 1 is no run's header"))?;
+            match identity.difference(&known) {
+                Some(difference) if !items.is_empty() => bail!(
+                    "{shown} is of another run: {difference}; remove it or name another --json"
+                ),
+                // A run that measured nothing left nothing to lose.
+                Some(_) => text.clear(),
+                None => journal.done = read(items, &shown)?,
+            }
+        }
+        journal.file.set_len(text.len() as u64).with_context(|| format!("cutting {shown}"))?;
+        if text.is_empty() {
+            journal.write(identity)?;
+        }
+        Ok(journal)
+    }
+
+    /// Adds an item for good: it is on the disk when this returns.
+    pub(crate) fn add(&mut self, item: ItemNumbers) -> anyhow::Result<()> {
+        self.write(&item)?;
+        self.done.push(item);
+        Ok(())
+    }
+
+    fn write(&mut self, line: &impl serde::Serialize) -> anyhow::Result<()> {
+        let line = serde_json::to_string(line)? + "\n";
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        written.with_context(|| format!("writing {}", self.path.display()))
+    }
+
+    /// Removes the journal, once its result is there.
+    pub(crate) fn remove(self) -> anyhow::Result<()> {
+        std::fs::remove_file(&self.path)
+            .with_context(|| format!("removing {}", self.path.display()))
+    }
+}
+
+/// Items, one a line, behind the header.
+fn read(items: &str, shown: &str) -> anyhow::Result<Vec<ItemNumbers>> {
+    let item = |(at, line)| {
+        serde_json::from_str(line).with_context(|| format!("{shown} line {} is no item", at + 2))
+    };
+    items.lines().enumerate().map(item).collect()
+}
