@@ -18,7 +18,7 @@ use crate::{
     state::State,
 };
 use kernels::{PageId, RowAddr, Run, Span, Tempered};
-use models::{Batch, TokenId};
+use models::{Batch, TokenId, emptied};
 use std::ops::Range;
 
 /// Arrays of a batch.
@@ -284,11 +284,4 @@ fn grow(mut grown: Vec<PageId>, plan: &Plan, state: &State) -> Vec<PageId> {
         }
     }
     grown
-}
-
-/// The memory of `vec`, empty, for elements of another lifetime: collecting what came of a vector
-/// of elements of one size uses its memory again.
-fn emptied<A, B>(mut vec: Vec<A>) -> Vec<B> {
-    vec.clear();
-    vec.into_iter().map(|_| unreachable!("it was emptied")).collect()
 }

@@ -4,6 +4,7 @@
 //! Letters: T rows of the batch, C `dim`, Q `heads·head_dim`, K `kv_heads·head_dim`, F `ffn`.
 
 use crate::description::{Description, LayerKind};
+use crate::narrow::Narrow;
 use crate::parts::{Layer, Parts};
 use crate::rope::Frequencies;
 use crate::{Batch, Model, ModelShape};
@@ -21,6 +22,7 @@ pub struct Decoder {
     rope_local: Option<RopeTable>,
     kv: KvPool,
     scratch: Scratch,
+    narrow: Narrow,
     shape: ModelShape,
 }
 
@@ -39,7 +41,8 @@ impl Decoder {
         let rope = table(&description.rope);
         let rope_local = description.rope_local.as_ref().map(table);
         let scratch = Scratch::new(&description, shape.batch_rows_max);
-        Self { cpu, description, parts, rope, rope_local, kv, scratch, shape }
+        let narrow = Narrow::default();
+        Self { cpu, description, parts, rope, rope_local, kv, scratch, narrow, shape }
     }
 
     /// Instruction set and threads.
@@ -110,7 +113,9 @@ impl Decoder {
             kernels::attention_mass(cpu, kv, &shape, &queries, rows.attention, mass);
         }
         kernels::attention(cpu, kv, &shape, &queries, rows.attention, rows.attended);
-        rows.input.set(cpu, d.refine, rows.attended, d.heads * d.head_dim);
+        // Means of values: the outliers that a model has are elsewhere.
+        let refine = if d.refine == Refine::Always { Refine::Always } else { Refine::Never };
+        rows.input.set(cpu, refine, rows.attended, d.heads * d.head_dim);
         kernels::matmul(cpu, &layer.attention_out, rows.input, rows.normed); // [T, C]
         rows.add_normed(cpu, layer.post_attention_norm.as_deref(), d.norm_eps);
 
@@ -127,14 +132,19 @@ impl Decoder {
         kernels::embed(cpu, &parts.embed, batch.tokens, d.embed_scale, x); // [T, C]
     }
 
+    /// Moves these rows of the residual stream, which ascend, to its front.
+    fn narrow(&mut self, rows: &[usize]) {
+        let dim = self.description.dim;
+        for (to, &from) in rows.iter().enumerate() {
+            self.scratch.x.copy_within(from * dim..(from + 1) * dim, to * dim);
+        }
+    }
+
     /// Logits of the rows asked for.
     fn head(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
         let Self { cpu, description: d, parts, scratch, .. } = self;
         let wanted = batch.logits_rows;
         logits.resize(wanted.len() * d.vocab, 0.0);
-        if wanted.is_empty() {
-            return;
-        }
         let rows = scratch.rows(d, batch.tokens.len());
         let gathered = &mut rows.spare[..wanted.len() * d.dim]; // [wanted, C]
         for (to, &row) in gathered.chunks_exact_mut(d.dim).zip(wanted) {
@@ -190,12 +200,26 @@ impl Model for Decoder {
     fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
         self.embed(batch);
         let layers = self.shape.layers;
-        for index in 0..layers {
-            // Encoding a fragment needs nothing behind the last layer's K and V.
-            let kv_only = index + 1 == layers && batch.logits_rows.is_empty();
-            self.layer(index, batch, if kv_only { Task::KvOnly } else { Task::All });
+        for index in 0..layers - 1 {
+            self.layer(index, batch, Task::All);
         }
-        self.head(batch, logits);
+        // A second pass over some rows pays when they are few.
+        if batch.logits_rows.len() > batch.tokens.len() / 2 {
+            self.layer(layers - 1, batch, Task::All);
+            return self.head(batch, logits);
+        }
+        self.layer(layers - 1, batch, Task::KvOnly);
+        logits.clear();
+        if batch.logits_rows.is_empty() {
+            return;
+        }
+        let mut narrow = std::mem::take(&mut self.narrow);
+        narrow.with(batch, |few| {
+            self.narrow(batch.logits_rows);
+            self.layer(layers - 1, few, Task::Reread);
+            self.head(few, logits);
+        });
+        self.narrow = narrow;
     }
 
     fn weigh(&mut self, batch: &Batch<'_>, mass: &mut [u64]) {

@@ -15,6 +15,7 @@ pub mod gguf;
 mod load;
 mod load_error;
 mod model;
+mod narrow;
 mod parts;
 mod rope;
 pub mod safetensors;
@@ -30,6 +31,7 @@ pub use kernels::{Isa, KvDtype};
 pub use load::{LoadOptions, Loaded, ModelInfo, load, load_text, physical_cores};
 pub use load_error::LoadError;
 pub use model::{Batch, Model, ModelShape, TokenId};
+pub use narrow::emptied;
 pub use safetensors::Safetensors;
 pub use tokenizer::{
     SpacePrefix, TextStream, TokenKind, Tokenizer, TokenizerError, TokenizerFiles, Vocabulary,

@@ -155,11 +155,12 @@ impl Desk {
         own
     }
 
-    /// Several texts after one root, all in one batch: their runs, and logits of all rows.
+    /// Several texts after one root, all in one batch: their runs, and logits of the rows wanted.
     pub(crate) fn write_together(
         &mut self,
         texts: &[Vec<TokenId>],
         root: &Written,
+        wanted: impl Fn(usize) -> bool,
     ) -> (Vec<Written>, Vec<f32>) {
         let page_rows = self.page_rows();
         let mut own = Vec::new();
@@ -178,7 +179,7 @@ impl Desk {
             let begin = spans.last().map_or(0, |span| span.rows.end);
             spans.push(Span::new(begin..begin + runs[1].rows as usize, runs));
         }
-        let logits_rows: Vec<_> = (0..tokens.len()).collect();
+        let logits_rows: Vec<_> = (0..tokens.len()).filter(|&row| wanted(row)).collect();
         let batch = Batch {
             tokens: &tokens,
             positions: &positions,

@@ -59,12 +59,32 @@ fn a_row_of_a_batch_is_the_row_alone() {
             let texts = [tokens(3, 9, 256), tokens(4, 1, 256), tokens(5, 34, 256)];
             let alone: Vec<_> =
                 texts.iter().map(|text| desk.write(text, root.end(), &[&root], 64)).collect();
-            let (together, logits) = desk.write_together(&texts, &root);
+            let (together, logits) = desk.write_together(&texts, &root, |_| true);
             let want: Vec<f32> = alone.iter().flat_map(|(_, logits)| logits.clone()).collect();
             assert!(same_bits(&want, &logits), "{arch}: logits with {threads} threads");
             for ((alone, _), together) in alone.iter().zip(&together) {
                 assert_eq!(desk.digest(alone), desk.digest(together), "{arch}: KV");
             }
+        }
+    }
+}
+
+/// Rows that nothing is asked of are left out of the last layer.
+#[test]
+fn logits_of_few_rows_are_those_of_all() {
+    for arch in TINY {
+        let mut desk = Desk::new(load(arch, &LoadOptions { page_rows: 4, ..options() }));
+        let (root, _) = desk.write(&tokens(2, 5, 256), 0, &[], usize::MAX);
+        // None of the second.
+        let texts = [tokens(3, 9, 256), tokens(4, 2, 256), tokens(5, 34, 256)];
+        let few = [2, 8, 11, 30, 44];
+        let (all_runs, all) = desk.write_together(&texts, &root, |_| true);
+        let (runs, logits) = desk.write_together(&texts, &root, |row| few.contains(&row));
+        let want: Vec<f32> =
+            few.iter().flat_map(|row| all[row * 256..(row + 1) * 256].to_vec()).collect();
+        assert!(same_bits(&want, &logits), "{arch}: logits");
+        for (a, b) in all_runs.iter().zip(&runs) {
+            assert_eq!(desk.digest(a), desk.digest(b), "{arch}: KV");
         }
     }
 }
