@@ -14,7 +14,7 @@ pub(crate) struct Args {
     /// Threads; 0 means one per physical core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Instruction set: scalar, avx2, avx512, avx512vnni. The widest of this machine if not given.
+    /// Instruction set: scalar, neon, avx2, avx512, avx512vnni. The widest of this machine if not given.
     #[arg(long, env = "CENTO_ISA")]
     isa: Option<Isa>,
     /// Print one JSON object a line instead of a table.

@@ -1,6 +1,6 @@
 //! A case: one op on one shape with adversarial inputs, as data that tests and benches share.
 //!
-//! Tests run every case on every available [`crate::Isa`] and compare with the op's reference;
+//! Tests run every case on every [`crate::Isa`] they can and compare with the op's reference;
 //! benches time the same cases and divide by [`Work`].
 
 use crate::{Cpu, add, attention, embed, gated, matmul, rms_norm};

@@ -22,15 +22,16 @@ impl Cpu {
     /// A pool of `threads` threads running `isa`.
     ///
     /// # Panics
-    /// When `threads` is 0, this machine lacks `isa`, or threads cannot be started.
+    /// When `threads` is 0, this machine lacks `isa` and this build does not emulate it, or threads
+    /// cannot be started.
     pub fn new(threads: usize, isa: Isa) -> Self {
         assert!(threads > 0, "a Cpu needs at least one thread");
-        assert!(isa.is_available(), "this machine has no {isa}");
+        assert!(isa.is_available() || isa.is_emulated(), "this machine has no {isa}");
         let pool = (threads > 1).then(|| Arc::new(Pool::new(threads)));
         Self { isa, threads, pool }
     }
 
-    /// The instruction set. It is available on this machine: [`Cpu::new`] checked.
+    /// The instruction set. It is available on this machine, or emulated: [`Cpu::new`] checked.
     pub fn isa(&self) -> Isa {
         self.isa
     }

@@ -88,8 +88,8 @@ pub struct EngineArgs {
     #[arg(long, env = "CENTO_DEVICE", value_name = "DEVICE", default_value = "auto")]
     pub device: Device,
 
-    /// Instruction set to compute with: scalar, avx2, avx512 or avx512vnni [default: the widest of
-    /// this machine].
+    /// Instruction set to compute with: scalar, neon, avx2, avx512 or avx512vnni [default: the widest
+    /// of this machine].
     #[arg(long, env = "CENTO_ISA", value_name = "SET")]
     pub isa: Option<Isa>,
 

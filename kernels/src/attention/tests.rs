@@ -15,7 +15,7 @@ fn threads_and_batches_change_no_bit() {
         let rows = filled.positions.len();
         let spans = [filled.span(0..rows, &runs)];
         let queries = filled.queries(0..rows, &spans);
-        for isa in Isa::available() {
+        for isa in Isa::tested() {
             let whole = run(&Cpu::new(1, isa), &filled, &queries);
             for threads in [2, 3, 7] {
                 let cpu = Cpu::new(threads, isa);
@@ -54,7 +54,7 @@ fn rows_not_written_yet_change_no_bit() {
             })
             .collect();
         let earlier = [filled.span(0..1, &cut)];
-        for isa in Isa::available() {
+        for isa in Isa::tested() {
             let cpu = Cpu::new(2, isa);
             let after = run(&cpu, &filled, &filled.queries(row..row + 1, &spans));
             let before = run(&cpu, &filled, &filled.queries(row..row + 1, &earlier));
@@ -99,7 +99,7 @@ fn a_dropped_run_leaves_no_trace() {
         never.fill_run(kv, rope, pages, without[1], SEED + 2);
         let other_runs = other.runs();
         let other_spans = [Span::new(0..12, &other_runs)];
-        for isa in Isa::available() {
+        for isa in Isa::tested() {
             let cpu = Cpu::new(2, isa);
             let dropped = run(&cpu, &filled, &filled.queries(0..12, &spans));
             let never = run(&cpu, &other, &other.queries(0..12, &other_spans));
@@ -142,7 +142,7 @@ fn masses_depend_on_no_cut() {
             }
             mass
         };
-        for isa in Isa::available() {
+        for isa in Isa::tested() {
             let whole = count(&Cpu::new(1, isa), &[0, rows]);
             let one_by_one: Vec<usize> = (0..=rows).collect();
             for threads in [1, 2, 3] {
@@ -165,7 +165,7 @@ fn a_hidden_row_is_as_one_that_was_never_there() {
     (0..45).for_each(|row| hidden.hide(row));
     runs[1].hidden = Some(&hidden);
     let without = [runs[0], runs[2]];
-    for isa in Isa::available() {
+    for isa in Isa::tested() {
         let cpu = Cpu::new(2, isa);
         let [with, without] = [&runs[..], &without].map(|runs| {
             let spans = [Span::new(0..12, runs)];
