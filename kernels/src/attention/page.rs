@@ -229,7 +229,9 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
     let (nv, [next, _]) = (panels.nv, panels.next);
     let mut sums = [[[l.splat(0.0); N]; T]; 2];
     let mut scales = [l.splat(0.0); N];
-    for (d, k) in (0..dims).step_by(2).zip(panels.k.numbers.chunks(2 * nv)) {
+    // By index: pieces of a length known at run time only cost a division each.
+    let k = &panels.k.numbers[first..(dims - 1) * nv + first + N];
+    for d in (0..dims).step_by(2) {
         if E::SCALED && d.is_multiple_of(GROUP_DIMS) {
             let group = (d / GROUP_DIMS * nv + first) * LANES;
             if let Some(next) = next.scales.get(group..group + N * LANES) {
@@ -239,23 +241,28 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
                 *scale = k_scale(l, panels.k.scales, d, first + n, nv);
             }
         }
-        for (odd, k) in k.chunks_exact(nv).enumerate() {
-            if let Some(next) = next.numbers.get((d + odd) * nv + first) {
+        for odd in 0..2 {
+            let d = d + odd;
+            if d == dims {
+                break;
+            }
+            if let Some(next) = next.numbers.get(d * nv + first) {
                 prefetch(next);
             }
-            let k = &k[first..first + N];
+            let k = &k[d * nv..][..N];
             for n in 0..N {
                 let k = E::load(l, &k[n], scales[n]);
                 for t in 0..T {
-                    let q = l.splat(rows[t][d + odd]);
+                    let q = l.splat(rows[t][d]);
                     sums[odd][t][n] = l.mul_add(q, k, sums[odd][t][n]);
                 }
             }
         }
     }
-    for (t, to) in scores.chunks_exact_mut(nv).enumerate().take(T) {
+    for t in 0..T {
+        let to = &mut scores[t * nv + first..][..N];
         for n in 0..N {
-            l.store(l.add(sums[0][t][n], sums[1][t][n]), &mut to[first + n]);
+            l.store(l.add(sums[0][t][n], sums[1][t][n]), &mut to[n]);
         }
     }
 }
@@ -391,7 +398,7 @@ fn weigh_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
     }
     let [_, next] = panels.next;
     let mut scale = l.splat(0.0);
-    for (r, v) in (0..rows).zip(panels.v.numbers[by.seen.start * dv..].chunks_exact(dv)) {
+    for r in 0..rows {
         let row = by.seen.start + r;
         if let Some(next) = next.numbers.get(row * dv + first..).and_then(|v| v.get(..N)) {
             prefetch(next.as_flattened());
@@ -401,7 +408,7 @@ fn weigh_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
         {
             prefetch(std::slice::from_ref(scale));
         }
-        let v = &v[first..first + N];
+        let v = &panels.v.numbers[row * dv + first..][..N];
         let mut wide = [l.splat(0.0); N];
         for n in 0..N {
             if E::SCALED {

@@ -3,10 +3,11 @@
 //! Weights keep the precision of the file. Invariant: an output is reduced over columns in order,
 //! starting from 0, by `acc = fma(w_c, x_c, acc)`, whatever the number of rows in a tile.
 
-use super::strip::{Strip, Tile, tiles};
+use super::strip::{Strip, Tile};
 use crate::memory::{Arena, Array, Plain};
 use crate::simd::{LANES, Simd, Vectorized};
 use crate::{BlockFormat, Cpu, Input};
+use std::ops::Range;
 
 /// Repacked weights: `[panels, cols]` times 16 rows.
 #[derive(Clone)]
@@ -107,7 +108,7 @@ impl FloatProduct<'_> {
         let cols = self.x.cols();
         for panel in self.strip.panels.clone() {
             let w = &w[panel * cols..][..cols];
-            for tile in tiles(self.strip.tokens.clone()) {
+            for tile in register_tiles(self.strip.tokens.clone()) {
                 match tile.len {
                     8 => self.tile::<S, T, 8>(simd, (panel, w), tile, load),
                     4 => self.tile::<S, T, 4>(simd, (panel, w), tile, load),
@@ -131,7 +132,6 @@ impl FloatProduct<'_> {
         for (t, x) in x.iter_mut().enumerate() {
             *x = &self.x.row(tile.first + t)[..w.len()];
         }
-        let mut sums = [[0.0; LANES]; N];
         for part in 0..S::PARTS {
             let mut acc = [simd.splat(0.0); N];
             for (c, w) in w.iter().enumerate() {
@@ -141,9 +141,20 @@ impl FloatProduct<'_> {
                 }
             }
             for t in 0..N {
-                simd.store(acc[t], &mut sums[t], part);
+                self.strip.store(simd, (panel, tile.first + t), acc[t], part);
             }
         }
-        self.strip.store(panel, tile, &sums);
     }
+}
+
+/// Cuts tokens into as many as registers hold: 8, then 4, 2 and 1 of what is left.
+#[inline(always)]
+fn register_tiles(tokens: Range<usize>) -> impl Iterator<Item = Tile> {
+    let mut first = tokens.start;
+    std::iter::from_fn(move || {
+        let log = (tokens.end - first).checked_ilog2()?;
+        let tile = Tile { first, len: 1 << log.min(3) };
+        first += tile.len;
+        Some(tile)
+    })
 }

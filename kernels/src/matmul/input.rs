@@ -8,11 +8,12 @@
 //!
 //! Where a model's answer would show the rounding, groups are *refined*: what the codes left of them
 //! is quantized once more, and products add it. Error lies where numbers are large, so [`Refine`]
-//! may ask it for outliers alone: for the groups of a row that hold more than an even share of the
-//! row's error, which are about a fifth.
+//! may ask it for outliers alone: for the groups that hold more than [`OUTLIER`] of their row's error,
+//! a few of them where a model has outliers at all.
 //!
-//! Groups lie as products walk them: by tile of 8 (at the end 4, 2, 1) rows, then group by group,
-//! the rows of the tile side by side.
+//! Groups lie as products walk them: by tile of [`TILE`] rows (fewer at the end), then group by group,
+//! the rows of the tile side by side. Rests lie by [`BLOCK`] of rows, then group by group, since
+//! outliers of many rows are in the same groups.
 
 use super::strip::{TILE, Tile, tiles};
 use crate::Cpu;
@@ -25,6 +26,12 @@ use std::ops::Range;
 /// Columns of a group.
 pub(crate) const GROUP: usize = 32;
 
+/// Rows whose rests lie together: whole tiles.
+pub(super) const BLOCK: usize = 5 * TILE;
+
+/// Share of a row's error above which a group is an outlier.
+const OUTLIER: f32 = 0.1;
+
 /// Elements a thread takes at least: fewer are not worth waking it.
 const GRAIN: usize = 1 << 13;
 
@@ -36,13 +43,13 @@ pub struct Input {
     floats: Vec<f32>,
     /// `[tiles, cols / GROUP rounded up, rows of the tile]`.
     groups: Vec<Group>,
-    /// What those left, where some row of a tile asks for it: in the room a tile has in `groups`, as
-    /// many as [`Input::refined`] lists. Empty when nothing is refined.
+    /// What those left that are refined: of a block from `cols / GROUP` times its first row on, group
+    /// by group. Empty when nothing is refined.
     rests: Vec<Group>,
-    /// Which groups the rests are of: of a tile in the same room, ascending.
-    refined: Vec<u32>,
-    /// How many: of a tile at its first row.
-    refined_lens: Vec<u32>,
+    /// Which row of the block each is of.
+    rest_rows: Vec<u32>,
+    /// `[blocks, groups of a row + 1]`: where the rests of a group start in those of the block.
+    rest_starts: Vec<u32>,
 }
 
 /// int8 activations of one row and [`GROUP`] columns, with all a product needs of them in one
@@ -61,12 +68,20 @@ pub(crate) struct Group {
     pub(crate) bias: f32,
 }
 
+/// The rests of a block of rows.
+#[derive(Clone, Copy)]
+pub(super) struct Rests<'a> {
+    starts: &'a [u32],
+    rows: &'a [u32],
+    groups: &'a [Group],
+}
+
 /// Which groups are quantized twice. A product costs as much more as there are of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refine {
     /// None: codes are true to 1 part in 254 of the largest of their group.
     Never,
-    /// Those that hold more than an even share of their row's error.
+    /// Those that hold more than a tenth of their row's error.
     Outliers,
     /// All: to 1 part in 64,000.
     Always,
@@ -131,46 +146,53 @@ impl Input {
     ) {
         assert!(cols > 0 && len.is_multiple_of(cols), "whole rows");
         let (rows, per_row) = (len / cols, cols.div_ceil(GROUP));
-        let again = if refine == Refine::Never { 0 } else { rows };
         self.cols = cols;
         self.floats.resize(len, 0.0);
         self.groups.resize(rows * per_row, Group::ZERO);
-        self.rests.resize(again * per_row, Group::ZERO);
-        self.refined.resize(again * per_row, 0);
-        self.refined_lens.resize(again, 0);
         let floats = Disjoint::new(&mut self.floats);
         let groups = Disjoint::new(&mut self.groups);
-        let rests = Disjoint::new(&mut self.rests);
-        let refined = Disjoint::new(&mut self.refined);
-        let refined_lens = Disjoint::new(&mut self.refined_lens);
         cpu.split(rows.div_ceil(TILE), GRAIN / (TILE * cols), |range| {
             for tile in tiles(range.start * TILE..(range.end * TILE).min(rows)) {
                 let of_rows = tile.first..tile.first + tile.len;
                 let elements = of_rows.start * cols..of_rows.end * cols;
                 let of_tile = of_rows.start * per_row..of_rows.end * per_row;
-                let again = of_tile.start.min(again * per_row)..of_tile.end.min(again * per_row);
                 // SAFETY: every tile, and what lies in its ranges, is one task's.
                 let (x, groups) =
                     unsafe { (floats.range(elements.clone()), groups.range(of_tile)) };
                 make(elements, x);
                 cpu.vectorize(Quantize { x, cols, tile, groups });
-                if refine == Refine::Never {
-                    continue;
-                }
-                // SAFETY: as above.
-                let (rests, refined, len) = unsafe {
-                    (rests.range(again.clone()), refined.range(again), refined_lens.range(of_rows))
-                };
-                let always = refine == Refine::Always;
-                cpu.vectorize(QuantizeRests {
-                    of: Quantize { x, cols, tile, groups },
-                    always,
-                    rests,
-                    refined,
-                    len: &mut len[0],
-                });
             }
         });
+        self.refine(cpu, refine);
+    }
+
+    /// Quantizes what the codes left of the groups that are to be refined.
+    fn refine(&mut self, cpu: &Cpu, refine: Refine) {
+        let (rows, per_row) = (self.rows(), self.cols.div_ceil(GROUP));
+        let again = if refine == Refine::Never { 0 } else { rows };
+        let blocks = again.div_ceil(BLOCK);
+        let mut rests = std::mem::take(&mut self.rests);
+        let mut rest_rows = std::mem::take(&mut self.rest_rows);
+        let mut starts = std::mem::take(&mut self.rest_starts);
+        rests.resize(again * per_row, Group::ZERO);
+        rest_rows.resize(again * per_row, 0);
+        starts.resize(blocks * (per_row + 1), 0);
+        let least = if refine == Refine::Always { -1.0 } else { OUTLIER };
+        let each = Disjoint::new(&mut rests);
+        let each_row = Disjoint::new(&mut rest_rows);
+        let each_start = Disjoint::new(&mut starts);
+        cpu.for_each(blocks, |block| {
+            let of_rows = block * BLOCK..((block + 1) * BLOCK).min(rows);
+            let room = of_rows.start * per_row..of_rows.end * per_row;
+            let of_starts = block * (per_row + 1)..(block + 1) * (per_row + 1);
+            // SAFETY: every block, and what lies in its ranges, is one task's.
+            let (rests, rows, starts) = unsafe {
+                (each.range(room.clone()), each_row.range(room), each_start.range(of_starts))
+            };
+            let of = &*self;
+            cpu.vectorize(QuantizeRests { of, of_rows, least, rests, rows, starts });
+        });
+        (self.rests, self.rest_rows, self.rest_starts) = (rests, rest_rows, starts);
     }
 
     /// Tokens.
@@ -201,11 +223,12 @@ impl Input {
         for (g, out) in out.chunks_mut(GROUP).enumerate() {
             self.tile(tile)[g * tile.len + row - tile.first].add_to(out);
         }
-        let (refined, rests) = self.rests(tile);
-        for (&g, rests) in refined.iter().zip(rests.chunks_exact(tile.len)) {
-            let first = g as usize * GROUP;
-            let end = (first + GROUP).min(self.cols);
-            rests[row - tile.first].add_to(&mut out[first..end]);
+        let Some(rests) = self.rests(row / BLOCK) else { return };
+        for (g, out) in out.chunks_mut(GROUP).enumerate() {
+            let (rows, rests) = rests.of_group(g);
+            for (_, rest) in rows.iter().zip(rests).filter(|(of, _)| **of as usize == row % BLOCK) {
+                rest.add_to(out);
+            }
         }
     }
 
@@ -216,20 +239,39 @@ impl Input {
         &self.groups[self.range(tile)]
     }
 
-    /// Which groups of a tile are refined, ascending, and what was left of them, `[groups refined,
-    /// rows of the tile]`.
+    /// What was left of the groups of a block's rows that are refined; `None` where none ever is.
     #[inline(always)]
-    pub(super) fn rests(&self, tile: Tile) -> (&[u32], &[Group]) {
-        let Some(&len) = self.refined_lens.get(tile.first) else { return (&[], &[]) };
-        let first = self.range(tile).start;
-        let rests = &self.rests[first..first + len as usize * tile.len];
-        (&self.refined[first..first + len as usize], rests)
+    pub(super) fn rests(&self, block: usize) -> Option<Rests<'_>> {
+        let per_row = self.cols.div_ceil(GROUP);
+        let starts = self.rest_starts.chunks_exact(per_row + 1).nth(block)?;
+        let first = block * BLOCK * per_row;
+        Some(Rests { starts, rows: &self.rest_rows[first..], groups: &self.rests[first..] })
+    }
+
+    /// Whether groups may have rests.
+    pub(super) fn is_refined(&self) -> bool {
+        !self.rest_starts.is_empty()
     }
 
     #[inline(always)]
     fn range(&self, tile: Tile) -> Range<usize> {
         let per_row = self.cols.div_ceil(GROUP);
         tile.first * per_row..(tile.first + tile.len) * per_row
+    }
+}
+
+impl<'a> Rests<'a> {
+    /// Those of group `g`, and which row of the block each is of.
+    #[inline(always)]
+    pub(super) fn of_group(self, g: usize) -> (&'a [u32], &'a [Group]) {
+        let range = self.starts[g] as usize..self.starts[g + 1] as usize;
+        (&self.rows[range.clone()], &self.groups[range])
+    }
+
+    /// Those of some groups, group by group.
+    #[inline(always)]
+    pub(super) fn of_groups(self, groups: Range<usize>) -> &'a [Group] {
+        &self.groups[self.starts[groups.start] as usize..self.starts[groups.end] as usize]
     }
 }
 
@@ -318,54 +360,56 @@ impl Vectorized for Quantize<'_> {
     }
 }
 
-/// Quantizes again what is left of a tile.
+/// Quantizes again what is left of a block's rows.
 struct QuantizeRests<'a> {
-    of: Quantize<'a>,
-    /// All groups, and not outliers alone.
-    always: bool,
+    of: &'a Input,
+    of_rows: Range<usize>,
+    /// Share of a row's error that a group must hold more than.
+    least: f32,
     rests: &'a mut [Group],
-    refined: &'a mut [u32],
-    len: &'a mut u32,
+    rows: &'a mut [u32],
+    starts: &'a mut [u32],
 }
 
 impl Vectorized for QuantizeRests<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _simd: S) {
-        let Quantize { x, cols, tile, groups } = self.of;
-        let shares = even_shares(groups, tile);
-        let tile_groups = groups.chunks_exact(tile.len).enumerate();
-        let mut rests = self.rests.chunks_exact_mut(tile.len);
-        *self.len = 0;
-        for (g, groups) in tile_groups {
-            // A row that does not need it gets zeros, which change nothing: no answer depends on
-            // which rows share a tile.
-            let needs = |row: usize| self.always || error(&groups[row]) > shares[row];
-            if !(0..tile.len).any(needs) {
-                continue;
-            }
-            self.refined[*self.len as usize] = g as u32;
-            *self.len += 1;
-            let rests = rests.next().expect("as many as groups");
-            for (row, rest) in rests.iter_mut().enumerate() {
-                let end = ((g + 1) * GROUP).min(cols);
-                let x = &x[row * cols + g * GROUP..row * cols + end];
-                *rest = if needs(row) { groups[row].rest(x) } else { Group::ZERO };
+        let Input { cols, floats, .. } = self.of;
+        let mut least = [[0.0; TILE]; BLOCK / TILE];
+        for (least, tile) in least.iter_mut().zip(tiles(self.of_rows.clone())) {
+            *least = errors(self.of.tile(tile), tile).map(|sum| sum * self.least);
+        }
+        let mut len = 0;
+        for g in 0..cols.div_ceil(GROUP) {
+            self.starts[g] = len as u32;
+            for (least, tile) in least.iter().zip(tiles(self.of_rows.clone())) {
+                let groups = &self.of.tile(tile)[g * tile.len..][..tile.len];
+                for (t, (group, least)) in groups.iter().zip(least).enumerate() {
+                    if error(group) <= *least {
+                        continue;
+                    }
+                    let row = tile.first + t;
+                    let end = ((g + 1) * GROUP).min(*cols);
+                    self.rests[len] = group.rest(&floats[row * cols + g * GROUP..row * cols + end]);
+                    self.rows[len] = (row - self.of_rows.start) as u32;
+                    len += 1;
+                }
             }
         }
+        self.starts[cols.div_ceil(GROUP)] = len as u32;
     }
 }
 
-/// Of each row of a tile, the error of a group if all had the same.
+/// The error of each row of a tile.
 #[inline(always)]
-fn even_shares(groups: &[Group], tile: Tile) -> [f32; TILE] {
-    let mut shares = [0.0; TILE];
+fn errors(groups: &[Group], tile: Tile) -> [f32; TILE] {
+    let mut errors = [0.0; TILE];
     for groups in groups.chunks_exact(tile.len) {
-        for (share, group) in shares.iter_mut().zip(groups) {
-            *share += error(group);
+        for (sum, group) in errors.iter_mut().zip(groups) {
+            *sum += error(group);
         }
     }
-    let per_row = groups.len() / tile.len;
-    shares.map(|sum| sum / per_row as f32)
+    errors
 }
 
 /// The mean square that rounding takes from a group, but for a constant factor.

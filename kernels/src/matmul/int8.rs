@@ -2,20 +2,46 @@
 //!
 //! Invariant: an output is reduced over groups `g` in order, starting from 0, by
 //! `acc = fma(dot_g · scale_g, scale_x_g, acc); acc = fma(min_g, bias_g, acc)` (with exact integer
-//! `dot_g`), whatever the number of rows in a tile and the cut into panels. Where weights have a zero
+//! `dot_g`), whatever the number of rows in a tile and the cut into panels, and whether codes are
+//! unpacked for each tile or once for all. Where weights have a zero
 //! code and no minima, `dot_g` is of codes less that zero, and the second step falls away: the sum
 //! starts at `-zero · Σ codes`. After every [`DECODED`] scales, rests of refined groups are added in
 //! the same way.
+//!
+//! What a thread does most is [`Product`]: some rows of activations with one or two panels, all of
+//! it in registers. Each of its forms is compiled as a function of its own, for every instruction
+//! set that can use it ([`Simd::ROWS`], [`Simd::PANELS`]).
 
-use super::input::{self, Group, Input, quad};
+use super::input::{self, BLOCK, Group, Input, Rests, quad};
 use super::quantized::{Line, Quantized, Width};
 use super::scales::{GroupScales, Scales};
-use super::strip::{Strip, Tile, tiles};
-use crate::simd::{LANES, Simd, Vectorized};
+use super::strip::{Strip, TILE, Tile, tiles};
+use crate::simd::lanes::prefetch_behind;
+use crate::simd::{Simd, Vectorized};
+use std::array;
+use std::marker::PhantomData;
+use std::ops::Range;
 
-/// Scales decoded at a time: 4 KB of f32, which stay in L1 while all tiles of a panel use them. Those
-/// of at least 16 groups, so of whole records, which are of 8 at most.
-const DECODED: usize = 32;
+/// Scales decoded at a time, those of whole records, which have 16 at most: with the codes of their
+/// groups unpacked they are 25 KB for two panels, which stay in L1 while all tiles use them.
+const DECODED: usize = 20;
+
+/// The same where codes are streamed, which leaves them L1 alone.
+const DECODED_STREAMED: usize = 64;
+
+/// Lines of a group whose codes are unpacked: one for each column quad.
+const QUADS: usize = input::GROUP / 4;
+
+/// Lines between those that one row is multiplied with and those that are fetched meanwhile: what a
+/// core takes in the time of an access to memory, and across the bounds of pages, where the
+/// machine's own fetching ahead stops.
+const AHEAD: usize = 64;
+
+/// Rows from which on codes are unpacked once for all tiles.
+pub(super) const UNPACKED_ROWS: usize = 2 * TILE;
+
+/// Panels that are multiplied together where there are registers for them, and rows enough.
+pub(super) const PANELS: usize = 2;
 
 /// Some panels of a product.
 pub(super) struct Int8<'a> {
@@ -29,6 +55,8 @@ trait Codes {
     const WIDTH: Width;
     /// Lines of a group.
     const LINES: usize = Self::WIDTH.lines();
+    /// They come from memory, and not from a part that was unpacked before.
+    const STREAMED: bool = true;
     /// Scales of a group: 1, or 2 for its halves.
     const SCALES: usize = 1;
     /// The code that stands for 0; 0 where there are minima instead.
@@ -42,7 +70,7 @@ trait Sums {
     type Sum<S: Simd>: Copy;
     fn start<S: Simd>(simd: S, start: i32) -> Self::Sum<S>;
     fn add<S: Simd>(simd: S, sum: Self::Sum<S>, codes: S::Codes, x: [i8; 4]) -> Self::Sum<S>;
-    fn sum<S: Simd>(simd: S, sum: Self::Sum<S>, start: i32) -> S::F32;
+    fn scaled<S: Simd>(simd: S, sum: Self::Sum<S>, start: i32, scale: S::F32) -> S::F32;
 }
 
 /// Of codes of 4 bits.
@@ -62,8 +90,8 @@ impl Sums for OfNibbles {
     }
 
     #[inline(always)]
-    fn sum<S: Simd>(simd: S, sum: S::Dot4, start: i32) -> S::F32 {
-        simd.dot4_sum(sum, start)
+    fn scaled<S: Simd>(simd: S, sum: S::Dot4, start: i32, scale: S::F32) -> S::F32 {
+        simd.dot4_scaled(sum, start, scale)
     }
 }
 
@@ -84,8 +112,8 @@ impl Sums for OfBytes {
     }
 
     #[inline(always)]
-    fn sum<S: Simd>(simd: S, sum: S::Dot8, start: i32) -> S::F32 {
-        simd.dot8_sum(sum, start)
+    fn scaled<S: Simd>(simd: S, sum: S::Dot8, start: i32, scale: S::F32) -> S::F32 {
+        simd.dot8_scaled(sum, start, scale)
     }
 }
 
@@ -133,6 +161,18 @@ impl Codes for Eight {
     type Sums = OfBytes;
 }
 
+/// Codes `C`, each in a byte.
+struct Unpacked<C>(PhantomData<C>);
+
+impl<C: Codes> Codes for Unpacked<C> {
+    const WIDTH: Width = C::WIDTH;
+    const LINES: usize = QUADS;
+    const STREAMED: bool = false;
+    const SCALES: usize = C::SCALES;
+    const ZERO: i32 = C::ZERO;
+    type Sums = C::Sums;
+}
+
 impl Vectorized for Int8<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -151,27 +191,84 @@ impl Vectorized for Int8<'_> {
 impl Int8<'_> {
     #[inline(always)]
     fn panels<S: Simd, C: Codes>(&self, simd: S) {
-        let mut decoded = [GroupScales::ZERO; DECODED];
-        for panel in self.strip.panels.clone() {
-            for first in (0..self.w.groups).step_by(DECODED / C::SCALES) {
-                let part = self.part::<S, C>(simd, panel, first, &mut decoded);
-                self.tiles::<S, C>(simd, &part);
+        let mut panels = self.strip.panels.clone();
+        if self.strip.tokens.len() < UNPACKED_ROWS {
+            // Rests are added part by part, so what is refined has the same parts for any rows.
+            let most = if self.x.is_refined() { DECODED } else { DECODED_STREAMED };
+            let mut decoded = [GroupScales::ZERO; DECODED_STREAMED];
+            for panel in panels {
+                self.packed::<S, C>(simd, panel, &mut decoded[..most]);
+            }
+            return;
+        }
+        let mut unpacked = [[Line::ZERO; DECODED * QUADS]; PANELS];
+        while !panels.is_empty() {
+            if const { S::PANELS >= PANELS } && panels.len() >= PANELS {
+                self.unpacked::<S, C, PANELS>(simd, &mut panels, &mut unpacked);
+            } else {
+                self.unpacked::<S, C, 1>(simd, &mut panels, &mut unpacked);
             }
         }
     }
 
-    /// The part of a panel from group `first` on, as long as there is room for scales.
+    /// A panel with codes as they are.
+    #[inline(always)]
+    fn packed<S: Simd, C: Codes>(&self, simd: S, panel: usize, decoded: &mut [GroupScales]) {
+        let groups = self.part_groups::<C>(decoded.len());
+        for first in (0..self.w.groups).step_by(groups) {
+            let part = self.part::<S, C>(simd, panel, first..first + groups, decoded);
+            self.tokens::<S, C, 1>(simd, &[part]);
+        }
+    }
+
+    /// The next `P` panels, their codes unpacked first where that is worth it.
+    #[inline(always)]
+    fn unpacked<S: Simd, C: Codes, const P: usize>(
+        &self,
+        simd: S,
+        panels: &mut Range<usize>,
+        to: &mut [[Line; DECODED * QUADS]; PANELS],
+    ) {
+        let panel = panels.start;
+        panels.start += P;
+        let mut decoded = [[GroupScales::ZERO; DECODED]; P];
+        let groups = self.part_groups::<C>(DECODED);
+        for first in (0..self.w.groups).step_by(groups) {
+            let mut parts = [Part::EMPTY; P];
+            for (p, (part, decoded)) in parts.iter_mut().zip(&mut decoded).enumerate() {
+                *part = self.part::<S, C>(simd, panel + p, first..first + groups, decoded);
+            }
+            if const { S::ROWS > 1 && C::LINES < QUADS } {
+                for (part, to) in parts.iter_mut().zip(&mut *to) {
+                    part.lines = part.unpack::<S, C>(simd, to);
+                }
+                self.tokens::<S, Unpacked<C>, P>(simd, &parts);
+            } else {
+                self.tokens::<S, C, P>(simd, &parts);
+            }
+        }
+    }
+
+    /// Groups of a part of at most `scales`: whole records, and parts as even as those allow.
+    fn part_groups<C: Codes>(&self, scales: usize) -> usize {
+        let record = self.w.scales.span() / input::GROUP;
+        let most = scales / C::SCALES / record * record;
+        let parts = self.w.groups.div_ceil(most);
+        self.w.groups.div_ceil(parts).next_multiple_of(record)
+    }
+
+    /// The part of a panel of these groups, as many of them as there are.
     #[inline(always)]
     fn part<'a, S: Simd, C: Codes>(
         &'a self,
         simd: S,
         panel: usize,
-        first: usize,
-        decoded: &'a mut [GroupScales; DECODED],
+        groups: Range<usize>,
+        decoded: &'a mut [GroupScales],
     ) -> Part<'a> {
         let record_groups = self.w.scales.span() / input::GROUP;
         let record_bytes = self.w.scales.record_bytes();
-        let groups = first..(first + DECODED / C::SCALES).min(self.w.groups);
+        let (first, groups) = (groups.start, groups.start..groups.end.min(self.w.groups));
         let records = &self.w.records(panel)[first / record_groups * record_bytes..]
             [..groups.len() / record_groups * record_bytes];
         let decoded = &mut decoded[..groups.len() * C::SCALES];
@@ -180,103 +277,183 @@ impl Int8<'_> {
         Part { lines, scales: decoded, first, panel }
     }
 
-    /// All tiles of the strip with one part.
+    /// All tokens of the strip with a part of `P` panels: tile by tile, and after each block its
+    /// rests.
     #[inline(always)]
-    fn tiles<S: Simd, C: Codes>(&self, simd: S, part: &Part<'_>) {
-        for tile in tiles(self.strip.tokens.clone()) {
-            match tile.len {
-                8 => self.tile::<S, C, 8>(simd, part, tile),
-                4 => self.tile::<S, C, 4>(simd, part, tile),
-                2 => self.tile::<S, C, 2>(simd, part, tile),
-                _ => self.tile::<S, C, 1>(simd, part, tile),
+    fn tokens<S: Simd, C: Codes, const P: usize>(&self, simd: S, parts: &[Part<'_>; P]) {
+        let tokens = self.strip.tokens.clone();
+        let block = if self.x.is_refined() { BLOCK } else { tokens.len() };
+        for first in tokens.clone().step_by(block) {
+            for tile in tiles(first..(first + block).min(tokens.end)) {
+                self.tile::<S, C, P>(simd, parts, tile);
             }
-        }
-    }
-
-    /// One tile of `T` tokens and one panel.
-    #[inline(always)]
-    fn tile<S: Simd, C: Codes, const T: usize>(&self, simd: S, part: &Part<'_>, tile: Tile) {
-        let range = part.first..part.first + part.scales.len() / C::SCALES;
-        let mut sums = [[0.0; LANES]; T];
-        if part.first > 0 {
-            self.strip.load(part.panel, tile, &mut sums);
-        }
-        let (x, _) = self.x.tile(tile).as_chunks::<T>();
-        Self::add_all::<S, C, T, false>(simd, part, (&x[range.clone()], &[]), &mut sums);
-        let (refined, rests) = self.x.rests(tile);
-        if !refined.is_empty() {
-            let before = |end: usize| refined.partition_point(|&g| (g as usize) < end);
-            let of_part = before(range.start)..before(range.end);
-            let (rests, _) = rests.as_chunks::<T>();
-            let x = (&rests[of_part.clone()], &refined[of_part]);
-            Self::add_all::<S, C, T, true>(simd, part, x, &mut sums);
-        }
-        self.strip.store(part.panel, tile, &sums);
-    }
-
-    /// Adds the products of a part with codes of the tile, of all its groups or (`LISTED`) of those
-    /// in a list: as many rows at a time as there are registers for.
-    #[inline(always)]
-    fn add_all<S: Simd, C: Codes, const T: usize, const LISTED: bool>(
-        simd: S,
-        part: &Part<'_>,
-        x: (&[[Group; T]], &[u32]),
-        sums: &mut [[f32; LANES]; T],
-    ) {
-        if T == 8 && S::PARTS > 1 {
-            Self::add::<S, C, T, 4, LISTED>(simd, part, x, sums, 0);
-            Self::add::<S, C, T, 4, LISTED>(simd, part, x, sums, 4);
-        } else {
-            Self::add::<S, C, T, T, LISTED>(simd, part, x, sums, 0);
-        }
-    }
-
-    /// Adds the products of a part with the codes of `R` rows of the tile from `row` on. Loops only:
-    /// closures would be compiled without the caller's instruction set.
-    #[inline(always)]
-    fn add<S: Simd, C: Codes, const T: usize, const R: usize, const LISTED: bool>(
-        simd: S,
-        part: &Part<'_>,
-        (x, list): (&[[Group; T]], &[u32]),
-        sums: &mut [[f32; LANES]; T],
-        row: usize,
-    ) {
-        let sums = &mut sums[row..row + R];
-        for lanes in 0..S::PARTS {
-            let mut acc = [simd.splat(0.0); R];
-            for t in 0..R {
-                acc[t] = simd.load(&sums[t], lanes);
-            }
-            if LISTED {
-                for (x, &g) in x.iter().zip(list) {
-                    let g = g as usize - part.first;
-                    let lines = &part.lines[g * C::LINES..][..C::LINES];
-                    let scales = &part.scales[g * C::SCALES..][..C::SCALES];
-                    let x = &x[row..row + R];
-                    Operands { simd, lines, part: lanes, x }.add_to::<C, R>(scales, &mut acc);
-                }
-            } else {
-                let lines = part.lines.chunks_exact(C::LINES);
-                let scales = part.scales.chunks_exact(C::SCALES);
-                for ((lines, scales), x) in lines.zip(scales).zip(x) {
-                    let x = &x[row..row + R];
-                    Operands { simd, lines, part: lanes, x }.add_to::<C, R>(scales, &mut acc);
+            if let Some(rests) = self.x.rests(first / BLOCK) {
+                for part in parts {
+                    self.rests::<S, C>(simd, part, rests, first);
                 }
             }
-            for t in 0..R {
-                simd.store(acc[t], &mut sums[t], lanes);
+        }
+    }
+
+    /// One tile of tokens: as many rows at a time as there are registers for.
+    #[inline(always)]
+    fn tile<S: Simd, C: Codes, const P: usize>(&self, simd: S, parts: &[Part<'_>; P], tile: Tile) {
+        let groups = parts[0].groups::<C>();
+        let x = &self.x.tile(tile)[groups.start * tile.len..groups.end * tile.len];
+        self.rows::<S, C, P>(simd, parts, tile, (x, parts[0].first == 0));
+    }
+
+    /// Rows `tile` with their activations, `[groups, rows]`; sums begin from 0 or go on.
+    #[inline(always)]
+    fn rows<S: Simd, C: Codes, const P: usize>(
+        &self,
+        simd: S,
+        parts: &[Part<'_>; P],
+        tile: Tile,
+        (x, begin): (&[Group], bool),
+    ) {
+        let mut row = 0;
+        while row < tile.len {
+            let (left, token) = (tile.len - row, tile.first + row);
+            let at = At { x, stride: tile.len, row, begin };
+            if const { P == PANELS && S::PANELS >= PANELS } && left >= 6 {
+                self.product::<S, C, P, 6>(simd, parts, at, array::from_fn(|t| token + t));
+                row += 6;
+                continue;
+            }
+            let some = match left {
+                8.. if const { S::ROWS >= 8 } => 8,
+                4.. if const { S::ROWS >= 4 } => 4,
+                _ => 1,
+            };
+            for part in parts {
+                let part = &[*part];
+                if const { S::ROWS >= 8 } && some == 8 {
+                    self.product::<S, C, 1, 8>(simd, part, at, array::from_fn(|t| token + t));
+                } else if const { S::ROWS >= 4 } && some == 4 {
+                    self.product::<S, C, 1, 4>(simd, part, at, array::from_fn(|t| token + t));
+                } else {
+                    self.product::<S, C, 1, 1>(simd, part, at, [token]);
+                }
+            }
+            row += some;
+        }
+    }
+
+    /// Adds the products of a part with the rests of a block's rows, which are counted from `first`:
+    /// as many rows at a time as share a group, while there are registers for them.
+    #[inline(always)]
+    fn rests<S: Simd, C: Codes>(&self, simd: S, part: &Part<'_>, rests: Rests<'_>, first: usize) {
+        let len = BLOCK.min(self.x.rows() - first);
+        let x = rests.of_groups(part.groups::<C>());
+        if x.len() == part.groups::<C>().len() * len {
+            // All of them are refined.
+            return self.rows::<S, C, 1>(simd, &[*part], Tile { first, len }, (x, false));
+        } else if x.is_empty() {
+            return;
+        }
+        for (g, part) in part.groups::<C>().zip(part.each_group::<C>()) {
+            let (mut rows, mut x) = rests.of_group(g);
+            while !rows.is_empty() {
+                let token = |t: usize| first + rows[t] as usize;
+                let some = if const { S::ROWS >= 8 } && rows.len() >= 8 {
+                    let at = At { x: &x[..8], stride: 8, row: 0, begin: false };
+                    self.product::<S, C, 1, 8>(simd, &[part], at, array::from_fn(token));
+                    8
+                } else if const { S::ROWS >= 4 } && rows.len() >= 4 {
+                    let at = At { x: &x[..4], stride: 4, row: 0, begin: false };
+                    self.product::<S, C, 1, 4>(simd, &[part], at, array::from_fn(token));
+                    4
+                } else {
+                    let at = At { x: &x[..1], stride: 1, row: 0, begin: false };
+                    self.product::<S, C, 1, 1>(simd, &[part], at, [token(0)]);
+                    1
+                };
+                (rows, x) = (&rows[some..], &x[some..]);
             }
         }
+    }
+
+    #[inline(always)]
+    fn product<S: Simd, C: Codes, const P: usize, const R: usize>(
+        &self,
+        simd: S,
+        parts: &[Part<'_>; P],
+        at: At<'_>,
+        tokens: [usize; R],
+    ) {
+        let strip = &self.strip;
+        simd.call(Product { strip, parts, at, tokens, codes: PhantomData::<C> });
     }
 }
 
 /// Some groups of a panel.
+#[derive(Clone, Copy)]
 struct Part<'a> {
     panel: usize,
     /// The first group.
     first: usize,
     lines: &'a [Line],
     scales: &'a [GroupScales],
+}
+
+impl<'a> Part<'a> {
+    const EMPTY: Self = Self { panel: 0, first: 0, lines: &[], scales: &[] };
+
+    /// Its codes, a line for each column quad.
+    #[inline(always)]
+    fn unpack<'t, S: Simd, C: Codes>(
+        &self,
+        simd: S,
+        to: &'t mut [Line; DECODED * QUADS],
+    ) -> &'t [Line] {
+        let to = &mut to[..self.lines.len() / C::LINES * QUADS];
+        for (lines, to) in self.lines.chunks_exact(C::LINES).zip(to.chunks_exact_mut(QUADS)) {
+            for part in 0..S::PARTS {
+                let from = (lines, part);
+                unpack_quads::<S, C, 0, 4>(simd, from, to);
+                unpack_quads::<S, C, 1, 5>(simd, from, to);
+                unpack_quads::<S, C, 2, 6>(simd, from, to);
+                unpack_quads::<S, C, 3, 7>(simd, from, to);
+            }
+        }
+        to
+    }
+
+    #[inline(always)]
+    fn groups<C: Codes>(&self) -> Range<usize> {
+        self.first..self.first + self.scales.len() / C::SCALES
+    }
+
+    /// Lines and scales of each of its groups.
+    #[inline(always)]
+    fn weights<C: Codes>(
+        &self,
+    ) -> impl Iterator<Item = (&'a [Line], &'a [GroupScales])> + use<'a, C> {
+        self.lines.chunks_exact(C::LINES).zip(self.scales.chunks_exact(C::SCALES))
+    }
+
+    /// Each of its groups, as a part.
+    #[inline(always)]
+    fn each_group<C: Codes>(&self) -> impl Iterator<Item = Self> {
+        let Self { panel, .. } = *self;
+        let groups = self.weights::<C>().zip(self.groups::<C>());
+        groups.map(move |((lines, scales), first)| Self { panel, first, lines, scales })
+    }
+}
+
+/// Writes the codes of quads `L` and `H`, whose nibbles share a line.
+#[inline(always)]
+fn unpack_quads<S: Simd, C: Codes, const L: usize, const H: usize>(
+    simd: S,
+    (lines, part): (&[Line], usize),
+    to: &mut [Line],
+) {
+    let nibbles = simd.codes(&lines[L].0, part);
+    let low = whole::<S, C, L>(simd, (lines, part), simd.low(nibbles));
+    let high = whole::<S, C, H>(simd, (lines, part), simd.high(nibbles));
+    simd.store_codes(low, &mut to[L].0, part);
+    simd.store_codes(high, &mut to[H].0, part);
 }
 
 /// The codes of column quad `Q` of a group, of which `nibbles` are the low 4 bits.
@@ -301,98 +478,181 @@ fn whole<S: Simd, C: Codes, const Q: usize>(
     }
 }
 
-/// A group of weights and the rows of a tile it is multiplied with.
-struct Operands<'a, S> {
-    simd: S,
-    lines: &'a [Line],
-    /// Which lanes, see [`Simd::PARTS`].
-    part: usize,
+/// Activations of a product, `[groups, stride]`: of each group those from `row` on.
+#[derive(Clone, Copy)]
+struct At<'a> {
     x: &'a [Group],
+    stride: usize,
+    row: usize,
+    /// Sums start from 0, not from what the output holds.
+    begin: bool,
 }
 
-impl<S: Simd> Operands<'_, S> {
-    /// Adds the group's part of the product with `R` rows.
+/// Adds the products of a part of `P` panels with `R` rows to the outputs of their tokens. Loops
+/// only: closures would be compiled without the caller's instruction set.
+struct Product<'a, C, const P: usize, const R: usize> {
+    strip: &'a Strip<'a>,
+    parts: &'a [Part<'a>; P],
+    at: At<'a>,
+    tokens: [usize; R],
+    codes: PhantomData<C>,
+}
+
+impl<C: Codes, const P: usize, const R: usize> Vectorized for Product<'_, C, P, R> {
     #[inline(always)]
-    fn add_to<C: Codes, const R: usize>(&self, scales: &[GroupScales], acc: &mut [S::F32; R]) {
-        let simd = self.simd;
-        for (h, scales) in scales.iter().enumerate().take(C::SCALES) {
-            let dots = self.dots::<C, R>(h);
-            let scale = simd.load(&scales.scale, self.part);
-            for ((acc, dot), x) in acc.iter_mut().zip(dots).zip(self.x) {
-                *acc = simd.mul_add(simd.mul(dot, scale), simd.splat(x.scale), *acc);
+    fn run<S: Simd>(self, simd: S) {
+        let Self { strip, parts, at, tokens, .. } = self;
+        for lanes in 0..S::PARTS {
+            let mut acc = [[simd.splat(0.0); R]; P];
+            if !at.begin {
+                for p in 0..P {
+                    for t in 0..R {
+                        acc[p][t] = strip.load(simd, (parts[p].panel, tokens[t]), lanes);
+                    }
+                }
             }
-            if C::ZERO == 0 {
-                let min = simd.load(&scales.min, self.part);
-                for (acc, x) in acc.iter_mut().zip(self.x) {
-                    *acc = simd.mul_add(min, simd.splat(x.bias), *acc);
+            let x = at.x.chunks_exact(at.stride);
+            let (first, last) = (parts[0].weights::<C>(), parts[P - 1].weights::<C>());
+            if const { P == 1 } {
+                for ((lines, scales), x) in first.zip(x) {
+                    let x = rows_of(x, at.row);
+                    if const { C::STREAMED && R == 1 } && lanes == 0 {
+                        prefetch_behind(lines, AHEAD);
+                    }
+                    let group = Operands { simd, lines: [lines; P], part: lanes, x };
+                    group.add_to::<C>([scales; P], &mut acc);
+                }
+            } else {
+                for (((lines, scales), (lines_2, scales_2)), x) in first.zip(last).zip(x) {
+                    let x = rows_of(x, at.row);
+                    let (mut both, mut both_scales) = ([lines; P], [scales; P]);
+                    (both[P - 1], both_scales[P - 1]) = (lines_2, scales_2);
+                    let group = Operands { simd, lines: both, part: lanes, x };
+                    group.add_to::<C>(both_scales, &mut acc);
+                }
+            }
+            for p in 0..P {
+                for t in 0..R {
+                    strip.store(simd, (parts[p].panel, tokens[t]), acc[p][t], lanes);
+                }
+            }
+        }
+    }
+}
+
+/// `R` rows of a group, from `row` on.
+#[inline(always)]
+fn rows_of<const R: usize>(x: &[Group], row: usize) -> &[Group; R] {
+    x[row..].first_chunk().expect("a tile has the rows of its products")
+}
+
+/// A group of weights of `P` panels, 1 or 2, and `R` rows of activations.
+struct Operands<'a, S, const P: usize, const R: usize> {
+    simd: S,
+    lines: [&'a [Line]; P],
+    /// Which lanes, see [`Simd::PARTS`].
+    part: usize,
+    x: &'a [Group; R],
+}
+
+impl<S: Simd, const P: usize, const R: usize> Operands<'_, S, P, R> {
+    /// Adds the group's part of the product.
+    #[inline(always)]
+    fn add_to<C: Codes>(&self, scales: [&[GroupScales]; P], acc: &mut [[S::F32; R]; P]) {
+        let simd = self.simd;
+        for h in 0..C::SCALES {
+            let mut starts = [0; R];
+            let mut sums = [[C::Sums::start(simd, 0); R]; P];
+            for (t, x) in self.x.iter().enumerate() {
+                starts[t] = -C::ZERO * if C::SCALES == 1 { x.sum } else { x.half_sums[h] };
+                for sums in &mut sums {
+                    sums[t] = C::Sums::start(simd, starts[t]);
+                }
+            }
+            self.dots::<C>(h, &mut sums);
+            for p in 0..P {
+                let scale = simd.load(&scales[p][h].scale, self.part);
+                for t in 0..R {
+                    let scaled = C::Sums::scaled(simd, sums[p][t], starts[t], scale);
+                    acc[p][t] = simd.mul_add(scaled, simd.splat(self.x[t].scale), acc[p][t]);
+                }
+                if C::ZERO == 0 {
+                    let min = simd.load(&scales[p][h].min, self.part);
+                    for t in 0..R {
+                        acc[p][t] = simd.mul_add(min, simd.splat(self.x[t].bias), acc[p][t]);
+                    }
                 }
             }
         }
     }
 
-    /// The dot products of scale `h` of the group with `R` rows, codes less their zero.
+    /// Adds the dot products of scale `h` of the group. Written out, so that every shift of the
+    /// unpacking is by a constant; quads are unpacked when it is their turn, so that unpacking goes
+    /// on beside products.
     #[inline(always)]
-    fn dots<C: Codes, const R: usize>(&self, h: usize) -> [S::F32; R] {
-        let simd = self.simd;
-        let mut starts = [0; R];
-        let mut sums = [C::Sums::start(simd, 0); R];
-        for t in 0..R {
-            let x = &self.x[t];
-            starts[t] = -C::ZERO * if C::SCALES == 1 { x.sum } else { x.half_sums[h] };
-            sums[t] = C::Sums::start(simd, starts[t]);
-        }
-        // Written out, so that every shift of the unpacking is by a constant. Quads are unpacked when
-        // it is their turn, so that unpacking goes on beside products.
-        if C::LINES == 8 {
-            for (q, line) in self.lines.iter().enumerate() {
-                self.add::<C, R>(&mut sums, q, simd.codes(&line.0, self.part));
+    fn dots<C: Codes>(&self, h: usize, sums: &mut [[SumOf<S, C>; R]; P]) {
+        if C::LINES == QUADS {
+            let of_scale = QUADS / C::SCALES;
+            for q in h * of_scale..(h + 1) * of_scale {
+                let mut codes = [self.simd.codes(&self.lines[0][q].0, self.part); P];
+                for p in 1..P {
+                    codes[p] = self.simd.codes(&self.lines[p][q].0, self.part);
+                }
+                self.add::<C>(sums, q, codes);
             }
         } else if C::SCALES == 1 {
-            self.add_quads::<C, 0, 4, R>(&mut sums, true, true);
-            self.add_quads::<C, 1, 5, R>(&mut sums, true, true);
-            self.add_quads::<C, 2, 6, R>(&mut sums, true, true);
-            self.add_quads::<C, 3, 7, R>(&mut sums, true, true);
+            self.add_quads::<C, 0, 4>(sums, true, true);
+            self.add_quads::<C, 1, 5>(sums, true, true);
+            self.add_quads::<C, 2, 6>(sums, true, true);
+            self.add_quads::<C, 3, 7>(sums, true, true);
         } else {
-            self.add_quads::<C, 0, 4, R>(&mut sums, h == 0, h == 1);
-            self.add_quads::<C, 1, 5, R>(&mut sums, h == 0, h == 1);
-            self.add_quads::<C, 2, 6, R>(&mut sums, h == 0, h == 1);
-            self.add_quads::<C, 3, 7, R>(&mut sums, h == 0, h == 1);
+            self.add_quads::<C, 0, 4>(sums, h == 0, h == 1);
+            self.add_quads::<C, 1, 5>(sums, h == 0, h == 1);
+            self.add_quads::<C, 2, 6>(sums, h == 0, h == 1);
+            self.add_quads::<C, 3, 7>(sums, h == 0, h == 1);
         }
-        let mut dots = [simd.splat(0.0); R];
-        for t in 0..R {
-            dots[t] = C::Sums::sum(simd, sums[t], starts[t]);
-        }
-        dots
     }
 
     /// Adds the products with quad `L`, quad `H`, or both, whose nibbles share a line.
     #[inline(always)]
-    fn add_quads<C: Codes, const L: usize, const H: usize, const R: usize>(
+    fn add_quads<C: Codes, const L: usize, const H: usize>(
         &self,
-        sums: &mut [SumOf<S, C>; R],
+        sums: &mut [[SumOf<S, C>; R]; P],
         low: bool,
         high: bool,
     ) {
-        let (simd, from) = (self.simd, (self.lines, self.part));
-        let nibbles = simd.codes(&self.lines[L].0, self.part);
+        let simd = self.simd;
+        let mut nibbles = [simd.codes(&self.lines[0][L].0, self.part); P];
+        for p in 1..P {
+            nibbles[p] = simd.codes(&self.lines[p][L].0, self.part);
+        }
         if low {
-            self.add::<C, R>(sums, L, whole::<S, C, L>(simd, from, simd.low(nibbles)));
+            let mut codes = nibbles;
+            for p in 0..P {
+                let from = (self.lines[p], self.part);
+                codes[p] = whole::<S, C, L>(simd, from, simd.low(nibbles[p]));
+            }
+            self.add::<C>(sums, L, codes);
         }
         if high {
-            self.add::<C, R>(sums, H, whole::<S, C, H>(simd, from, simd.high(nibbles)));
+            let mut codes = nibbles;
+            for p in 0..P {
+                let from = (self.lines[p], self.part);
+                codes[p] = whole::<S, C, H>(simd, from, simd.high(nibbles[p]));
+            }
+            self.add::<C>(sums, H, codes);
         }
     }
 
-    /// Adds the products with quad `q`. The sums of different rows do not wait for one another.
+    /// Adds the products with quad `q`. Panels share what is read of activations; sums do not wait
+    /// for one another.
     #[inline(always)]
-    fn add<C: Codes, const R: usize>(
-        &self,
-        sums: &mut [SumOf<S, C>; R],
-        q: usize,
-        codes: S::Codes,
-    ) {
-        for (sum, x) in sums.iter_mut().zip(self.x) {
-            *sum = C::Sums::add(self.simd, *sum, codes, quad(&x.codes, q));
+    fn add<C: Codes>(&self, sums: &mut [[SumOf<S, C>; R]; P], q: usize, codes: [S::Codes; P]) {
+        for t in 0..R {
+            for p in 0..P {
+                let x = quad(&self.x[t].codes, q);
+                sums[p][t] = C::Sums::add(self.simd, sums[p][t], codes[p], x);
+            }
         }
     }
 }

@@ -48,7 +48,8 @@ pub fn matmul_each<const N: usize>(cpu: &Cpu, w: [&Matrix; N], x: &Input, out: [
     let strips = w.map(|w| {
         assert_eq!(x.cols(), w.cols(), "inputs of the weights");
         let products = x.rows() * w.rows() * w.cols();
-        (products / THREAD_PRODUCTS).min(cpu.threads() * STRIPS).clamp(1, w.panels())
+        let pieces = w.panels().div_ceil(panels_together(x));
+        (products / THREAD_PRODUCTS).min(cpu.threads() * STRIPS).clamp(1, pieces)
     });
     let out = out.map(Disjoint::new);
     for (w, out) in w.iter().zip(&out) {
@@ -65,6 +66,11 @@ pub fn matmul_each<const N: usize>(cpu: &Cpu, w: [&Matrix; N], x: &Input, out: [
     });
 }
 
+/// Panels that are better in one strip.
+fn panels_together(x: &Input) -> usize {
+    if x.rows() < int8::UNPACKED_ROWS { 1 } else { int8::PANELS }
+}
+
 /// Strip `s` of `strips`.
 fn multiply(
     cpu: &Cpu,
@@ -73,11 +79,15 @@ fn multiply(
     out: &Disjoint<'_, f32>,
     (s, strips): (usize, usize),
 ) {
-    let panels = w.panels();
-    let tokens_step = (TOKENS_BYTES / w.input_bytes()).max(strip::TILE) / strip::TILE * strip::TILE;
+    let together = panels_together(x);
+    let pieces = w.panels().div_ceil(together);
+    let panels =
+        pieces * s / strips * together..(pieces * (s + 1) / strips * together).min(w.panels());
+    let unit = if x.is_refined() { input::BLOCK } else { strip::TILE };
+    let tokens_step = (TOKENS_BYTES / w.input_bytes()).max(unit) / unit * unit;
     for first in (0..x.rows()).step_by(tokens_step) {
         let strip = Strip {
-            panels: panels * s / strips..panels * (s + 1) / strips,
+            panels: panels.clone(),
             tokens: first..(first + tokens_step).min(x.rows()),
             out,
             rows: w.rows(),

@@ -27,6 +27,10 @@ use crate::{BlockFormat, Cpu};
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [u8; 4 * LANES]);
 
+impl Line {
+    pub(super) const ZERO: Self = Self([0; 4 * LANES]);
+}
+
 // SAFETY: bytes take any bits, and there are 64 of them, as many as the alignment.
 unsafe impl Plain for Line {}
 

@@ -111,34 +111,42 @@ impl Scales {
         }
     }
 
-    /// Decodes whole records to one [`GroupScales`] per group.
+    /// Decodes whole records to one [`GroupScales`] per group. Which kind they are is asked once, and
+    /// not at each.
     #[inline(always)]
     pub(super) fn decode<S: Simd>(self, simd: S, records: &[u8], out: &mut [GroupScales]) {
         let per_record = self.span() / self.group();
         debug_assert_eq!(records.len() / self.record_bytes() * per_record, out.len(), "groups");
-        let records = records.chunks_exact(self.record_bytes());
-        for (record, out) in records.zip(out.chunks_exact_mut(per_record)) {
-            for part in 0..S::PARTS {
-                let d = simd.load_f16(&halves(record), part);
-                match self {
-                    Self::Half { .. } => simd.store(d, &mut out[0].scale, part),
-                    Self::HalfMin => {
-                        let min = simd.load_f16(&halves(&record[2 * LANES..]), part);
-                        simd.store(d, &mut out[0].scale, part);
-                        simd.store(min, &mut out[0].min, part);
+        match self {
+            Self::Half { .. } => {
+                let (records, _) = records.as_chunks::<{ 2 * LANES }>();
+                for (record, out) in records.iter().zip(out) {
+                    for part in 0..S::PARTS {
+                        simd.store(simd.load_f16(&halves(record), part), &mut out.scale, part);
                     }
-                    Self::Super => {
-                        let dmin = simd.load_f16(&halves(&record[2 * LANES..]), part);
-                        let dmin = simd.mul(simd.splat(-1.0), dmin);
-                        let (bytes, _) = record[4 * LANES..].as_chunks::<LANES>();
-                        for (out, bytes) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-                            let scale = simd.mul(d, simd.load_u8(&bytes[0], part));
-                            let min = simd.mul(dmin, simd.load_u8(&bytes[1], part));
-                            simd.store(scale, &mut out.scale, part);
-                            simd.store(min, &mut out.min, part);
-                        }
+                }
+            }
+            Self::HalfMin => {
+                let (records, _) = records.as_chunks::<{ 4 * LANES }>();
+                for (record, out) in records.iter().zip(out) {
+                    let (scale, min) = record.split_at(2 * LANES);
+                    for part in 0..S::PARTS {
+                        simd.store(simd.load_f16(&halves(scale), part), &mut out.scale, part);
+                        simd.store(simd.load_f16(&halves(min), part), &mut out.min, part);
                     }
-                    Self::SuperHalf => {
+                }
+            }
+            Self::Super => {
+                let (records, _) = records.as_chunks::<{ 4 * LANES + 8 * 2 * LANES }>();
+                for (record, out) in records.iter().zip(out.as_chunks_mut::<8>().0) {
+                    super_scales(simd, record, out);
+                }
+            }
+            Self::SuperHalf => {
+                let (records, _) = records.as_chunks::<{ 2 * LANES + 16 * LANES }>();
+                for (record, out) in records.iter().zip(out.as_chunks_mut::<16>().0) {
+                    for part in 0..S::PARTS {
+                        let d = simd.load_f16(&halves(record), part);
                         let (bytes, _) = record[2 * LANES..].as_chunks::<LANES>();
                         for (out, bytes) in out.iter_mut().zip(bytes) {
                             let scale = simd.mul(d, simd.load_i8(bytes, part));
@@ -157,6 +165,23 @@ impl Scales {
             Self::Half { zero } => (code - f32::from(zero)) * scale,
             Self::SuperHalf => (code - ZERO_Q6) * scale,
             Self::HalfMin | Self::Super => code * scale + scales.min[lane],
+        }
+    }
+}
+
+/// Decodes a record of [`Scales::Super`].
+#[inline(always)]
+fn super_scales<S: Simd>(simd: S, record: &[u8], out: &mut [GroupScales; 8]) {
+    for part in 0..S::PARTS {
+        let d = simd.load_f16(&halves(record), part);
+        let dmin = simd.load_f16(&halves(&record[2 * LANES..]), part);
+        let dmin = simd.mul(simd.splat(-1.0), dmin);
+        let (bytes, _) = record[4 * LANES..].as_chunks::<LANES>();
+        for (out, bytes) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+            let scale = simd.mul(d, simd.load_u8(&bytes[0], part));
+            let min = simd.mul(dmin, simd.load_u8(&bytes[1], part));
+            simd.store(scale, &mut out.scale, part);
+            simd.store(min, &mut out.min, part);
         }
     }
 }

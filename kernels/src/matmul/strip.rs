@@ -1,11 +1,11 @@
 //! How a product is cut: strips of panels for threads, tiles of tokens for registers.
 
 use crate::cpu::Disjoint;
-use crate::simd::LANES;
+use crate::simd::{LANES, Simd};
 use std::ops::Range;
 
-/// Tokens of the largest register tile.
-pub(super) const TILE: usize = 8;
+/// Tokens whose activations lie side by side: a whole number of those that registers hold.
+pub(super) const TILE: usize = 12;
 
 /// Some panels of the weights times some tokens.
 pub(super) struct Strip<'a> {
@@ -19,24 +19,18 @@ pub(super) struct Strip<'a> {
     pub(super) rows: usize,
 }
 
-/// 8, 4, 2 or 1 consecutive tokens.
+/// Consecutive tokens.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub(super) first: usize,
     pub(super) len: usize,
 }
 
-/// Cuts tokens into tiles, the largest first.
+/// Cuts tokens into tiles of [`TILE`], the last of what is left.
 #[inline(always)]
 pub(super) fn tiles(tokens: Range<usize>) -> impl Iterator<Item = Tile> {
-    let mut first = tokens.start;
-    std::iter::from_fn(move || {
-        let left = tokens.end - first;
-        let len = if left >= TILE { TILE } else { left.checked_ilog2().map(|log| 1 << log)? };
-        let tile = Tile { first, len };
-        first += len;
-        Some(tile)
-    })
+    let end = tokens.end;
+    tokens.step_by(TILE).map(move |first| Tile { first, len: TILE.min(end - first) })
 }
 
 impl Strip<'_> {
@@ -52,27 +46,39 @@ impl Strip<'_> {
         unsafe { self.out.range(row + lanes.start..row + lanes.end) }
     }
 
-    /// Writes the outputs of a tile.
+    /// Writes part `part` of the outputs of a panel and a token.
     #[inline(always)]
-    pub(super) fn store(&self, panel: usize, tile: Tile, sums: &[[f32; LANES]]) {
-        for (t, sums) in sums.iter().enumerate().take(tile.len) {
-            let out = self.outputs(panel, tile.first + t);
-            match out.as_mut_array() {
-                Some(out) => *out = *sums,
-                None => out.copy_from_slice(&sums[..out.len()]),
-            }
+    pub(super) fn store<S: Simd>(
+        &self,
+        simd: S,
+        (panel, token): (usize, usize),
+        value: S::F32,
+        part: usize,
+    ) {
+        let out = self.outputs(panel, token);
+        if let Some(out) = out.as_mut_array() {
+            return simd.store(value, out, part);
         }
+        let mut whole = [0.0; LANES];
+        whole[..out.len()].copy_from_slice(out);
+        simd.store(value, &mut whole, part);
+        out.copy_from_slice(&whole[..out.len()]);
     }
 
     /// Reads what an earlier [`Strip::store`] wrote.
     #[inline(always)]
-    pub(super) fn load(&self, panel: usize, tile: Tile, sums: &mut [[f32; LANES]]) {
-        for (t, sums) in sums.iter_mut().enumerate().take(tile.len) {
-            let out = self.outputs(panel, tile.first + t);
-            match out.as_array() {
-                Some(out) => *sums = *out,
-                None => sums[..out.len()].copy_from_slice(out),
-            }
+    pub(super) fn load<S: Simd>(
+        &self,
+        simd: S,
+        (panel, token): (usize, usize),
+        part: usize,
+    ) -> S::F32 {
+        let out = self.outputs(panel, token);
+        if let Some(out) = out.as_array() {
+            return simd.load(out, part);
         }
+        let mut whole = [0.0; LANES];
+        whole[..out.len()].copy_from_slice(out);
+        simd.load(&whole, part)
     }
 }

@@ -10,7 +10,7 @@ use std::arch::x86_64::{
     _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
     _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256,
     _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256,
-    _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256,
 };
 
 /// Proof that the machine has AVX2, FMA and F16C: made by [`run`] only.
@@ -21,6 +21,7 @@ pub(super) struct Avx2(());
 ///
 /// # Safety
 /// The machine has AVX2, FMA and F16C.
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn run(work: impl Vectorized) {
     work.run(Avx2(()));
@@ -31,11 +32,19 @@ const HALF: usize = LANES / 2;
 
 impl Simd for Avx2 {
     const PARTS: usize = 2;
+    const ROWS: usize = 4;
+    const PANELS: usize = 1;
     type F32 = __m256;
     type Codes = __m256i;
     type Dot4 = __m256i;
     /// Of the low and the high nibbles.
     type Dot8 = [__m256i; 2];
+
+    #[inline(always)]
+    fn call(self, work: impl Vectorized) {
+        // SAFETY: `self` proves the features.
+        unsafe { run(work) };
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {
@@ -108,6 +117,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn store_codes(self, codes: Self::Codes, to: &mut [u8; 4 * LANES], part: usize) {
+        let part: &mut [u8] = &mut to[part * 4 * HALF..][..4 * HALF];
+        // SAFETY: `self` proves the features; the slice has 32 bytes.
+        unsafe { _mm256_storeu_si256(part.as_mut_ptr().cast(), codes) }
+    }
+
+    #[inline(always)]
     fn low(self, codes: Self::Codes) -> Self::Codes {
         // SAFETY: `self` proves the features.
         unsafe { _mm256_and_si256(codes, _mm256_set1_epi8(15)) }
@@ -153,11 +169,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn dot4_sum(self, sum: Self::Dot4, start: i32) -> Self::F32 {
+    fn dot4_scaled(self, sum: Self::Dot4, start: i32, scale: Self::F32) -> Self::F32 {
         // SAFETY: `self` proves the features.
         unsafe {
             let sum = _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
-            _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_set1_epi32(start)))
+            let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_set1_epi32(start)));
+            _mm256_mul_ps(sum, scale)
         }
     }
 
@@ -172,13 +189,14 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn dot8_sum(self, sum: Self::Dot8, start: i32) -> Self::F32 {
+    fn dot8_scaled(self, sum: Self::Dot8, start: i32, scale: Self::F32) -> Self::F32 {
         // SAFETY: `self` proves the features.
         unsafe {
             let low = _mm256_madd_epi16(sum[0], _mm256_set1_epi16(1));
             let high = _mm256_madd_epi16(sum[1], _mm256_set1_epi16(16));
             let sum = _mm256_add_epi32(low, high);
-            _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_set1_epi32(start)))
+            let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_set1_epi32(start)));
+            _mm256_mul_ps(sum, scale)
         }
     }
 }

@@ -11,8 +11,14 @@ use std::arch::x86_64::{
     _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_maddubs_epi16,
     _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps,
     _mm512_setzero_si512, _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16,
-    _mm512_storeu_ps, _mm512_ternarylogic_epi32,
+    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_ternarylogic_epi32,
 };
+
+/// 1.5 · 2^23: the float whose last bit is worth 1, in the middle of those. Sums of products start
+/// from its bits, so they are the bits of `MAGIC + sum`, exactly, and one multiply-add with
+/// `-MAGIC · scale` (exact for scales of up to 22 bits) makes the rounded `sum · scale` of them.
+const MAGIC: f32 = 12_582_912.0;
+const MAGIC_BITS: i32 = MAGIC.to_bits().cast_signed();
 
 /// Proof that the machine has AVX-512 F, BW, DQ and VL (and VNNI): made by [`run`] and
 /// [`run_vnni`] only.
@@ -23,6 +29,7 @@ pub(super) struct Avx512<const VNNI: bool>(());
 ///
 /// # Safety
 /// The machine has AVX-512 F, BW, DQ and VL, and what [`super::avx2::run`] needs.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 pub(super) unsafe fn run(work: impl Vectorized) {
     work.run(Avx512::<false>(()));
@@ -32,6 +39,7 @@ pub(super) unsafe fn run(work: impl Vectorized) {
 ///
 /// # Safety
 /// The machine has AVX-512 VNNI, and what [`run`] needs.
+#[inline(never)]
 #[target_feature(enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 pub(super) unsafe fn run_vnni(work: impl Vectorized) {
     work.run(Avx512::<true>(()));
@@ -39,11 +47,19 @@ pub(super) unsafe fn run_vnni(work: impl Vectorized) {
 
 impl<const VNNI: bool> Simd for Avx512<VNNI> {
     const PARTS: usize = 1;
+    const ROWS: usize = 8;
+    const PANELS: usize = if VNNI { 2 } else { 1 };
     type F32 = __m512;
     type Codes = __m512i;
     type Dot4 = __m512i;
     /// Of the low and the high nibbles; with VNNI the first alone.
     type Dot8 = [__m512i; 2];
+
+    #[inline(always)]
+    fn call(self, work: impl Vectorized) {
+        // SAFETY: `self` proves the features, with VNNI where the parameter says so.
+        unsafe { if VNNI { run_vnni(work) } else { run(work) } };
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {
@@ -109,6 +125,12 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
 
     #[inline(always)]
+    fn store_codes(self, codes: Self::Codes, to: &mut [u8; 4 * LANES], _part: usize) {
+        // SAFETY: `self` proves the features; there are 64 bytes.
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), codes) }
+    }
+
+    #[inline(always)]
     fn low(self, codes: Self::Codes) -> Self::Codes {
         // SAFETY: `self` proves the features.
         unsafe { _mm512_and_si512(codes, _mm512_set1_epi8(15)) }
@@ -143,7 +165,7 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     #[inline(always)]
     fn dot4_from(self, start: i32) -> Self::Dot4 {
         // SAFETY: `self` proves the features.
-        unsafe { if VNNI { _mm512_set1_epi32(start) } else { _mm512_setzero_si512() } }
+        unsafe { if VNNI { _mm512_set1_epi32(MAGIC_BITS + start) } else { _mm512_setzero_si512() } }
     }
 
     #[inline(always)]
@@ -160,14 +182,16 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn dot4_sum(self, sum: Self::Dot4, start: i32) -> Self::F32 {
+    fn dot4_scaled(self, sum: Self::Dot4, start: i32, scale: Self::F32) -> Self::F32 {
         // SAFETY: `self` proves the features.
         unsafe {
             if VNNI {
-                return _mm512_cvtepi32_ps(sum);
+                let shift = _mm512_mul_ps(scale, _mm512_set1_ps(-MAGIC));
+                return _mm512_fmadd_ps(_mm512_castsi512_ps(sum), scale, shift);
             }
             let sum = _mm512_madd_epi16(sum, _mm512_set1_epi16(1));
-            _mm512_cvtepi32_ps(_mm512_add_epi32(sum, _mm512_set1_epi32(start)))
+            let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(sum, _mm512_set1_epi32(start)));
+            _mm512_mul_ps(sum, scale)
         }
     }
 
@@ -185,16 +209,17 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn dot8_sum(self, sum: Self::Dot8, start: i32) -> Self::F32 {
+    fn dot8_scaled(self, sum: Self::Dot8, start: i32, scale: Self::F32) -> Self::F32 {
         if VNNI {
-            return self.dot4_sum(sum[0], start);
+            return self.dot4_scaled(sum[0], start, scale);
         }
         // SAFETY: `self` proves the features.
         unsafe {
             let low = _mm512_madd_epi16(sum[0], _mm512_set1_epi16(1));
             let high = _mm512_madd_epi16(sum[1], _mm512_set1_epi16(16));
             let sum = _mm512_add_epi32(low, high);
-            _mm512_cvtepi32_ps(_mm512_add_epi32(sum, _mm512_set1_epi32(start)))
+            let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(sum, _mm512_set1_epi32(start)));
+            _mm512_mul_ps(sum, scale)
         }
     }
 }

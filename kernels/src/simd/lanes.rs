@@ -11,6 +11,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(any(target_arch = "aarch64", debug_assertions))]
+mod neon;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -102,6 +104,21 @@ pub(crate) fn prefetch<T>(data: &[T]) {
     let _ = data;
 }
 
+/// As [`prefetch`], for as much memory as `data` has, `ahead` elements behind it: its own or any
+/// other's, or none.
+#[inline(always)]
+pub(crate) fn prefetch_behind<T>(data: &[T], ahead: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for byte in (0..size_of_val(data)).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let at = data.as_ptr().wrapping_add(ahead).cast::<i8>().wrapping_add(byte);
+        // SAFETY: every x86-64 has it, and it reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (data, ahead);
+}
+
 /// Work written once for all instruction sets. What it calls is `#[inline(always)]`.
 pub(crate) trait OnLanes {
     fn run<L: Lanes>(self, lanes: L);
@@ -117,6 +134,8 @@ pub(crate) fn on_lanes(cpu: &Cpu, work: impl OnLanes) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx2 => unsafe { avx2::run(work) },
+        #[cfg(any(target_arch = "aarch64", debug_assertions))]
+        Isa::Neon => neon::run(work),
         _ => work.run(scalar::Scalar),
     }
 }

@@ -10,13 +10,16 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub(crate) mod lanes;
+// Emulated elsewhere, for tests: see `Isa::is_emulated`.
+#[cfg(any(target_arch = "aarch64", debug_assertions))]
+mod neon;
 mod scalar;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use scalar::Scalar;
 
-use crate::Cpu;
-#[cfg(target_arch = "x86_64")]
-use crate::Isa;
+use crate::{Cpu, Isa};
 
 /// Outputs computed side by side; the row count of a weight panel.
 pub(crate) const LANES: usize = 16;
@@ -29,6 +32,10 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Simd: Copy {
     /// Registers that make [`LANES`] lanes.
     const PARTS: usize;
+    /// Rows of activations that a product of one panel of weights has registers for.
+    const ROWS: usize;
+    /// Panels that a product of 6 rows has registers for.
+    const PANELS: usize;
     /// A part of f32 lanes.
     type F32: Copy;
     /// A part of 4 bytes per lane.
@@ -37,6 +44,10 @@ pub(crate) trait Simd: Copy {
     type Dot4: Copy;
     /// Sums of products of 8-bit codes.
     type Dot8: Copy;
+
+    /// Does the work in a function of its own, for these instructions: what is inlined into one
+    /// function must be compiled as one.
+    fn call(self, work: impl Vectorized);
 
     /// The same value in all lanes.
     fn splat(self, value: f32) -> Self::F32;
@@ -59,6 +70,8 @@ pub(crate) trait Simd: Copy {
 
     /// Part `part` of 4 bytes per lane.
     fn codes(self, from: &[u8; 4 * LANES], part: usize) -> Self::Codes;
+    /// Writes them to part `part` of 4 bytes per lane.
+    fn store_codes(self, codes: Self::Codes, to: &mut [u8; 4 * LANES], part: usize);
     /// The low 4 bits of every byte.
     fn low(self, codes: Self::Codes) -> Self::Codes;
     /// The high 4 bits of every byte.
@@ -72,14 +85,15 @@ pub(crate) trait Simd: Copy {
     fn dot4_from(self, start: i32) -> Self::Dot4;
     /// Adds, in each lane, the products of its 4 codes (at most 15) with the 4 bytes `x`.
     fn dot4(self, sum: Self::Dot4, codes: Self::Codes, x: [i8; 4]) -> Self::Dot4;
-    /// The sums as floats. `start` is what they started from: sums too narrow for it get it here.
-    fn dot4_sum(self, sum: Self::Dot4, start: i32) -> Self::F32;
+    /// The sums as floats, times `scale`, which has 21 bits at most. `start` is what they started
+    /// from: sums too narrow for it get it here.
+    fn dot4_scaled(self, sum: Self::Dot4, start: i32, scale: Self::F32) -> Self::F32;
     /// `start` and no products.
     fn dot8_from(self, start: i32) -> Self::Dot8;
     /// Adds, in each lane, the products of its 4 codes with the 4 bytes `x`.
     fn dot8(self, sum: Self::Dot8, codes: Self::Codes, x: [i8; 4]) -> Self::Dot8;
-    /// The sums as floats, as [`Simd::dot4_sum`].
-    fn dot8_sum(self, sum: Self::Dot8, start: i32) -> Self::F32;
+    /// The sums as floats, times `scale`, as [`Simd::dot4_scaled`].
+    fn dot8_scaled(self, sum: Self::Dot8, start: i32, scale: Self::F32) -> Self::F32;
 }
 
 /// Work written once for all instruction sets. Implementations and what they call are marked
@@ -91,23 +105,21 @@ pub(crate) trait Vectorized {
 
 impl Cpu {
     /// Runs `work` with the instruction set of this `Cpu`, on the caller's thread.
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn vectorize(&self, work: impl Vectorized) {
         match self.isa() {
-            Isa::Scalar => work.run(Scalar),
+            #[cfg(target_arch = "x86_64")]
             // SAFETY: `Cpu::new` asserted that the machine has the features of its Isa.
             Isa::Avx2 => unsafe { avx2::run(work) },
+            #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Isa::Avx512 => unsafe { avx512::run(work) },
+            #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Isa::Avx512Vnni => unsafe { avx512::run_vnni(work) },
+            #[cfg(any(target_arch = "aarch64", debug_assertions))]
+            Isa::Neon => neon::run(work),
+            _ => scalar::run(work),
         }
-    }
-
-    /// Runs `work` with the instruction set of this `Cpu`, on the caller's thread.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub(crate) fn vectorize(&self, work: impl Vectorized) {
-        work.run(Scalar);
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`Simd`] in plain Rust, for any machine.
 
-use super::{LANES, Simd};
+use super::{LANES, Simd, Vectorized};
 use half::{bf16, f16};
 use std::array::from_fn;
 
@@ -8,12 +8,25 @@ use std::array::from_fn;
 #[derive(Clone, Copy)]
 pub(crate) struct Scalar;
 
+/// Runs `work` in plain Rust.
+#[inline(never)]
+pub(super) fn run(work: impl Vectorized) {
+    work.run(Scalar);
+}
+
 impl Simd for Scalar {
     const PARTS: usize = 1;
+    const ROWS: usize = 1;
+    const PANELS: usize = 1;
     type F32 = [f32; LANES];
     type Codes = [u8; 4 * LANES];
     type Dot4 = [i32; LANES];
     type Dot8 = [i32; LANES];
+
+    #[inline(always)]
+    fn call(self, work: impl Vectorized) {
+        run(work);
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {
@@ -67,6 +80,11 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn store_codes(self, codes: Self::Codes, to: &mut [u8; 4 * LANES], _part: usize) {
+        *to = codes;
+    }
+
+    #[inline(always)]
     fn low(self, codes: Self::Codes) -> Self::Codes {
         codes.map(|code| code & 15)
     }
@@ -95,8 +113,8 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn dot4_sum(self, sum: Self::Dot4, start: i32) -> Self::F32 {
-        self.dot8_sum(sum, start)
+    fn dot4_scaled(self, sum: Self::Dot4, start: i32, scale: Self::F32) -> Self::F32 {
+        self.dot8_scaled(sum, start, scale)
     }
 
     #[inline(always)]
@@ -113,7 +131,7 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn dot8_sum(self, sum: Self::Dot8, _start: i32) -> Self::F32 {
-        sum.map(|sum| sum as f32)
+    fn dot8_scaled(self, sum: Self::Dot8, _start: i32, scale: Self::F32) -> Self::F32 {
+        from_fn(|i| sum[i] as f32 * scale[i])
     }
 }
