@@ -241,7 +241,7 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
                 *scale = k_scale(l, panels.k.scales, d, first + n, nv);
             }
         }
-        for odd in 0..2 {
+        for (odd, sums) in sums.iter_mut().enumerate() {
             let d = d + odd;
             if d == dims {
                 break;
@@ -254,7 +254,7 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
                 let k = E::load(l, &k[n], scales[n]);
                 for t in 0..T {
                     let q = l.splat(rows[t][d]);
-                    sums[odd][t][n] = l.mul_add(q, k, sums[odd][t][n]);
+                    sums[t][n] = l.mul_add(q, k, sums[t][n]);
                 }
             }
         }
@@ -398,8 +398,7 @@ fn weigh_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
     }
     let [_, next] = panels.next;
     let mut scale = l.splat(0.0);
-    for r in 0..rows {
-        let row = by.seen.start + r;
+    for (r, row) in by.seen.clone().enumerate() {
         if let Some(next) = next.numbers.get(row * dv + first..).and_then(|v| v.get(..N)) {
             prefetch(next.as_flattened());
         }

@@ -140,8 +140,8 @@ impl FloatProduct<'_> {
                     acc[t] = simd.mul_add(w, simd.splat(x[t][c]), acc[t]);
                 }
             }
-            for t in 0..N {
-                self.strip.store(simd, (panel, tile.first + t), acc[t], part);
+            for (t, &acc) in acc.iter().enumerate() {
+                self.strip.store(simd, (panel, tile.first + t), acc, part);
             }
         }
     }

@@ -201,7 +201,8 @@ impl Int8<'_> {
             }
             return;
         }
-        let mut unpacked = [[Line::ZERO; DECODED * QUADS]; PANELS];
+        let (mut first, mut second) = (Lines::ZERO, Lines::ZERO);
+        let mut unpacked = [&mut first, &mut second];
         while !panels.is_empty() {
             if const { S::PANELS >= PANELS } && panels.len() >= PANELS {
                 self.unpacked::<S, C, PANELS>(simd, &mut panels, &mut unpacked);
@@ -227,7 +228,7 @@ impl Int8<'_> {
         &self,
         simd: S,
         panels: &mut Range<usize>,
-        to: &mut [[Line; DECODED * QUADS]; PANELS],
+        to: &mut [&mut Lines; PANELS],
     ) {
         let panel = panels.start;
         panels.start += P;
@@ -239,7 +240,7 @@ impl Int8<'_> {
                 *part = self.part::<S, C>(simd, panel + p, first..first + groups, decoded);
             }
             if const { S::ROWS > 1 && C::LINES < QUADS } {
-                for (part, to) in parts.iter_mut().zip(&mut *to) {
+                for (part, to) in parts.iter_mut().zip(to.iter_mut()) {
                     part.lines = part.unpack::<S, C>(simd, to);
                 }
                 self.tokens::<S, Unpacked<C>, P>(simd, &parts);
@@ -387,6 +388,13 @@ impl Int8<'_> {
     }
 }
 
+/// Room for the codes of a part, a line for each column quad.
+struct Lines([Line; DECODED * QUADS]);
+
+impl Lines {
+    const ZERO: Self = Self([Line::ZERO; _]);
+}
+
 /// Some groups of a panel.
 #[derive(Clone, Copy)]
 struct Part<'a> {
@@ -402,12 +410,8 @@ impl<'a> Part<'a> {
 
     /// Its codes, a line for each column quad.
     #[inline(always)]
-    fn unpack<'t, S: Simd, C: Codes>(
-        &self,
-        simd: S,
-        to: &'t mut [Line; DECODED * QUADS],
-    ) -> &'t [Line] {
-        let to = &mut to[..self.lines.len() / C::LINES * QUADS];
+    fn unpack<'t, S: Simd, C: Codes>(&self, simd: S, to: &'t mut Lines) -> &'t [Line] {
+        let to = &mut to.0[..self.lines.len() / C::LINES * QUADS];
         for (lines, to) in self.lines.chunks_exact(C::LINES).zip(to.chunks_exact_mut(QUADS)) {
             for part in 0..S::PARTS {
                 let from = (lines, part);
@@ -560,7 +564,8 @@ impl<S: Simd, const P: usize, const R: usize> Operands<'_, S, P, R> {
     #[inline(always)]
     fn add_to<C: Codes>(&self, scales: [&[GroupScales]; P], acc: &mut [[S::F32; R]; P]) {
         let simd = self.simd;
-        for h in 0..C::SCALES {
+        let mut h = 0;
+        while h < C::SCALES {
             let mut starts = [0; R];
             let mut sums = [[C::Sums::start(simd, 0); R]; P];
             for (t, x) in self.x.iter().enumerate() {
@@ -578,11 +583,12 @@ impl<S: Simd, const P: usize, const R: usize> Operands<'_, S, P, R> {
                 }
                 if C::ZERO == 0 {
                     let min = simd.load(&scales[p][h].min, self.part);
-                    for t in 0..R {
-                        acc[p][t] = simd.mul_add(min, simd.splat(self.x[t].bias), acc[p][t]);
+                    for (acc, x) in acc[p].iter_mut().zip(self.x) {
+                        *acc = simd.mul_add(min, simd.splat(x.bias), *acc);
                     }
                 }
             }
+            h += 1;
         }
     }
 
@@ -595,8 +601,8 @@ impl<S: Simd, const P: usize, const R: usize> Operands<'_, S, P, R> {
             let of_scale = QUADS / C::SCALES;
             for q in h * of_scale..(h + 1) * of_scale {
                 let mut codes = [self.simd.codes(&self.lines[0][q].0, self.part); P];
-                for p in 1..P {
-                    codes[p] = self.simd.codes(&self.lines[p][q].0, self.part);
+                for (codes, lines) in codes.iter_mut().zip(&self.lines) {
+                    *codes = self.simd.codes(&lines[q].0, self.part);
                 }
                 self.add::<C>(sums, q, codes);
             }
@@ -623,8 +629,8 @@ impl<S: Simd, const P: usize, const R: usize> Operands<'_, S, P, R> {
     ) {
         let simd = self.simd;
         let mut nibbles = [simd.codes(&self.lines[0][L].0, self.part); P];
-        for p in 1..P {
-            nibbles[p] = simd.codes(&self.lines[p][L].0, self.part);
+        for (nibbles, lines) in nibbles.iter_mut().zip(&self.lines) {
+            *nibbles = simd.codes(&lines[L].0, self.part);
         }
         if low {
             let mut codes = nibbles;
@@ -648,9 +654,9 @@ impl<S: Simd, const P: usize, const R: usize> Operands<'_, S, P, R> {
     /// for one another.
     #[inline(always)]
     fn add<C: Codes>(&self, sums: &mut [[SumOf<S, C>; R]; P], q: usize, codes: [S::Codes; P]) {
-        for t in 0..R {
+        for (t, x) in self.x.iter().enumerate() {
             for p in 0..P {
-                let x = quad(&self.x[t].codes, q);
+                let x = quad(&x.codes, q);
                 sums[p][t] = C::Sums::add(self.simd, sums[p][t], codes[p], x);
             }
         }
