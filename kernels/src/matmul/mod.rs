@@ -3,10 +3,13 @@
 //! Quantized weights multiply int8 activations, float weights f32 ones; see [`Input`].
 
 mod cases;
+mod codes;
 mod floats;
 mod input;
 mod int8;
 mod matrix;
+mod part;
+mod product;
 mod quantized;
 mod reference;
 mod scales;
