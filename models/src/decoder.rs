@@ -170,6 +170,7 @@ impl Decoder {
         assert_eq!((batch.positions.len(), batch.writes.len()), (rows, rows), "parts of a batch");
         assert!(batch.logits_rows.len() <= shape.logits_rows_max, "too many rows of logits");
         assert!(batch.logits_rows.iter().all(|&row| row < rows), "logits of a row that is none");
+        assert!(batch.logits_rows.is_sorted_by(|a, b| a < b), "rows of logits ascend");
         let covered = batch
             .spans
             .iter()
