@@ -4,6 +4,7 @@ mod mass;
 
 pub(super) use mass::attention_mass;
 
+use super::lines::Lines;
 use super::page::{Lane16, Page, Panels, Softcap, State, Vectors, Widen};
 use super::plan::{Part, Plan, Tile, seen, seen_by_any, split_rows, splits_of};
 use super::{AttentionScratch, AttentionShape, Queries};
@@ -198,16 +199,16 @@ pub(super) struct Worker {
     /// Rows of the page at hand that each row of the tile sees.
     seen: Vec<Range<usize>>,
     /// K and V of the page at hand in f32: `[head_dim, nv]` and `[page_rows, dv]`.
-    k: Vec<Lane16>,
-    v: Vec<Lane16>,
+    k: Lines,
+    v: Lines,
     /// `[queries, nv]`.
-    scores: Vec<Lane16>,
+    scores: Lines,
     /// `[queries]` floats, up to whole vectors.
-    decay: Vec<Lane16>,
+    decay: Lines,
     /// State of the split at hand: `[queries]`, the sums by lane, and `[queries, dv]`.
     max: Vec<f32>,
-    sums: Vec<Lane16>,
-    weighted: Vec<Lane16>,
+    sums: Lines,
+    weighted: Lines,
     /// States of the splits merged so far; `[queries, dv * 16]`.
     whole_max: Vec<f32>,
     whole_sum: Vec<f32>,
@@ -249,13 +250,13 @@ impl Worker {
         let (nv, dv) = (rows.div_ceil(LANES), dims.div_ceil(LANES));
         self.seen.reserve(queries.saturating_sub(self.seen.len()));
         grow(&mut self.q, queries * dims);
-        grow(&mut self.k, dims * nv);
-        grow(&mut self.v, rows * dv);
-        grow(&mut self.scores, queries * nv);
-        grow(&mut self.decay, queries.div_ceil(LANES));
+        self.k.grow(dims * nv);
+        self.v.grow(rows * dv);
+        self.scores.grow(queries * nv);
+        self.decay.grow(queries.div_ceil(LANES));
         grow(&mut self.max, queries);
-        grow(&mut self.sums, queries);
-        grow(&mut self.weighted, queries * dv);
+        self.sums.grow(queries);
+        self.weighted.grow(queries * dv);
         grow(&mut self.whole_max, queries);
         grow(&mut self.whole_sum, queries);
         grow(&mut self.whole, queries * dv * LANES);
@@ -434,7 +435,7 @@ impl Worker {
             (sinks.max.range(states.clone()), sinks.sum.range(states), sinks.weighted.range(range))
         };
         max_to.copy_from_slice(&self.max[..job.tile.queries]);
-        sum_to.iter_mut().zip(&self.sums).for_each(|(to, sums)| *to = sum(sums));
+        sum_to.iter_mut().zip(self.sums.iter()).for_each(|(to, sums)| *to = sum(sums));
         let split = self.weighted.chunks_exact(dims.div_ceil(LANES));
         for (to, from) in weighted_to.chunks_exact_mut(dims).zip(split) {
             to.copy_from_slice(&from.as_flattened()[..dims]);

@@ -24,6 +24,7 @@
 
 mod cases;
 mod cpu;
+mod lines;
 mod page;
 mod plan;
 mod reference;

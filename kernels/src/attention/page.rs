@@ -96,13 +96,17 @@ impl<E: Element> Page<'_, E> {
         let Panels { nv, dv, .. } = panels;
         score(l, panels, q, dims, state.scores);
         let decay = state.decay.as_flattened_mut();
-        let queries = state.scores.chunks_exact_mut(nv).zip(state.max.iter_mut()).zip(decay);
-        for (q, ((scores, max), decay)) in queries.enumerate() {
-            let sight = Sight { seen: &seen[q / group], hidden };
-            let now = largest::<L, HIDES>(l, scores, sight, softcap, *max);
-            // Where nothing changed the difference of infinities would be no number.
-            *decay = if *max == now { 0.0 } else { *max - now };
-            *max = now;
+        let of_rows = state.scores.chunks_exact_mut(group * nv);
+        let of_rows = of_rows.zip(state.max.chunks_exact_mut(group)).zip(decay.chunks_mut(group));
+        for (((scores, max), decay), seen) in of_rows.zip(seen) {
+            let of_queries = scores.chunks_exact_mut(nv).zip(max).zip(decay);
+            for ((scores, max), decay) in of_queries {
+                let sight = Sight { seen, hidden };
+                let now = largest::<L, HIDES>(l, scores, sight, softcap, *max);
+                // Where nothing changed the difference of infinities would be no number.
+                *decay = if *max == now { 0.0 } else { *max - now };
+                *max = now;
+            }
         }
         for decay in state.decay.iter_mut() {
             l.store(l.exp(l.load(decay)), decay);
@@ -181,16 +185,30 @@ pub(super) fn score<L: Lanes, E: Element>(
     let nv = panels.nv;
     let (mut q, mut scores) = (q, scores);
     while !q.is_empty() {
-        let tile = (q.len() / dims).min(if L::WIDE { 4 } else { 2 });
+        let tile = tile::<L>(q.len() / dims);
         let (now, later) = q.split_at(tile * dims);
         let (to, rest) = scores.split_at_mut(tile * nv);
         match tile {
+            6 => score_tile::<L, E, 6>(l, panels, now, dims, to),
             4 => score_tile::<L, E, 4>(l, panels, now, dims, to),
             3 => score_tile::<L, E, 3>(l, panels, now, dims, to),
             2 => score_tile::<L, E, 2>(l, panels, now, dims, to),
             _ => score_tile::<L, E, 1>(l, panels, now, dims, to),
         }
         (q, scores) = (later, rest);
+    }
+}
+
+/// Queries that are taken together of those that are left: as many as leave registers for what they
+/// share.
+#[inline(always)]
+fn tile<L: Lanes>(left: usize) -> usize {
+    match left {
+        _ if !L::WIDE => left.min(2),
+        // Not 6 and 1, or 4 and 1.
+        7 => 4,
+        5 => 3,
+        _ => left.min(6),
     }
 }
 
@@ -226,7 +244,7 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
     for (t, row) in rows.iter_mut().enumerate() {
         *row = &q[t * dims..][..dims];
     }
-    let (nv, [next, _]) = (panels.nv, panels.next);
+    let (nv, next) = (panels.nv, next_of(&panels.next[0]));
     let mut sums = [[[l.splat(0.0); N]; T]; 2];
     let mut scales = [l.splat(0.0); N];
     // By index: pieces of a length known at run time only cost a division each.
@@ -234,7 +252,7 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
     for d in (0..dims).step_by(2) {
         if E::SCALED && d.is_multiple_of(GROUP_DIMS) {
             let group = (d / GROUP_DIMS * nv + first) * LANES;
-            if let Some(next) = next.scales.get(group..group + N * LANES) {
+            if let Some(next) = next.and_then(|next| next.scales.get(group..group + N * LANES)) {
                 prefetch(next);
             }
             for (n, scale) in scales.iter_mut().enumerate() {
@@ -246,7 +264,7 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
             if d == dims {
                 break;
             }
-            if let Some(next) = next.numbers.get(d * nv + first) {
+            if let Some(next) = next.and_then(|next| next.numbers.get(d * nv + first)) {
                 prefetch(next);
             }
             let k = &k[d * nv..][..N];
@@ -267,6 +285,12 @@ fn score_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
     }
 }
 
+/// What is to be fetched meanwhile. Of f32 nothing: nearly always that is a copy, which has no next.
+#[inline(always)]
+fn next_of<'v, 'a, E>(next: &'v Vectors<'a, E>) -> Option<&'v Vectors<'a, E>> {
+    (const { size_of::<E>() < size_of::<f32>() }).then_some(next)
+}
+
 /// Caps the scores of one query, hides rows it does not see, and returns the largest of `before`
 /// and those it sees.
 #[inline(always)]
@@ -283,7 +307,9 @@ pub(super) fn largest<L: Lanes, const HIDES: bool>(
         if let Some(Softcap { cap, to }) = softcap {
             s = l.mul(l.splat(to), l.tanh(l.div(s, l.splat(cap))));
         }
-        let s = l.keep(s, bits::<HIDES>(sight, v), l.splat(f32::NEG_INFINITY));
+        if let Some(bits) = partly::<HIDES>(sight, v) {
+            s = l.keep(s, bits, l.splat(f32::NEG_INFINITY));
+        }
         l.store(s, &mut scores[v]);
         largest = l.max(s, largest);
     }
@@ -302,8 +328,10 @@ pub(super) fn soften<L: Lanes, const HIDES: bool>(
 ) {
     let mut sum = l.mul(l.load(sums), l.splat(decay));
     for v in vectors(sight.seen) {
-        let weight = l.exp(l.sub(l.load(&scores[v]), l.splat(max)));
-        let weight = l.keep(weight, bits::<HIDES>(sight, v), l.splat(0.0));
+        let mut weight = l.exp(l.sub(l.load(&scores[v]), l.splat(max)));
+        if let Some(bits) = partly::<HIDES>(sight, v) {
+            weight = l.keep(weight, bits, l.splat(0.0));
+        }
         l.store(weight, &mut scores[v]);
         sum = l.add(sum, weight);
     }
@@ -315,12 +343,15 @@ pub(super) fn vectors(seen: &Range<usize>) -> Range<usize> {
     if seen.is_empty() { 0..0 } else { seen.start / LANES..seen.end.div_ceil(LANES) }
 }
 
-/// Which lanes of vector `v` are rows that are seen.
+/// Which lanes of vector `v` are rows that are seen, where not all are.
 #[inline(always)]
-fn bits<const HIDES: bool>(Sight { seen, hidden }: Sight<'_>, v: usize) -> u16 {
+fn partly<const HIDES: bool>(Sight { seen, hidden }: Sight<'_>, v: usize) -> Option<u16> {
+    if !HIDES && seen.start <= v * LANES && (v + 1) * LANES <= seen.end {
+        return None;
+    }
     let below = |row: usize| ((1_u32 << row.saturating_sub(v * LANES).min(LANES)) - 1) as u16;
     let shown = if HIDES { !hidden.get(v).copied().unwrap_or(0) } else { u16::MAX };
-    below(seen.end) & !below(seen.start) & shown
+    Some(below(seen.end) & !below(seen.start) & shown)
 }
 
 /// Some queries that see the same rows of a page.
@@ -339,7 +370,7 @@ fn weigh<L: Lanes, E: Element>(l: L, panels: Panels<'_, E>, by: &Weights<'_>, ou
     let (nv, dv) = (panels.nv, panels.dv);
     let mut done = 0;
     while done < by.decay.len() {
-        let tile = (by.decay.len() - done).min(if L::WIDE { 4 } else { 2 });
+        let tile = tile::<L>(by.decay.len() - done);
         let part = Weights {
             of_rows: &by.of_rows[done * nv..(done + tile) * nv],
             seen: by.seen.clone(),
@@ -347,6 +378,7 @@ fn weigh<L: Lanes, E: Element>(l: L, panels: Panels<'_, E>, by: &Weights<'_>, ou
         };
         let to = &mut out[done * dv..(done + tile) * dv];
         match tile {
+            6 => weigh_tile::<L, E, 6>(l, panels, &part, to),
             4 => weigh_tile::<L, E, 4>(l, panels, &part, to),
             3 => weigh_tile::<L, E, 3>(l, panels, &part, to),
             2 => weigh_tile::<L, E, 2>(l, panels, &part, to),
@@ -396,16 +428,18 @@ fn weigh_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
             sums[t][n] = l.mul(l.load(&out[t * dv + first + n]), decay);
         }
     }
-    let [_, next] = panels.next;
+    let next = next_of(&panels.next[1]);
     let mut scale = l.splat(0.0);
     for (r, row) in by.seen.clone().enumerate() {
-        if let Some(next) = next.numbers.get(row * dv + first..).and_then(|v| v.get(..N)) {
-            prefetch(next.as_flattened());
-        }
-        if E::SCALED
-            && let Some(scale) = next.scales.get(row * dv.div_ceil(GROUP_DIMS / LANES))
-        {
-            prefetch(std::slice::from_ref(scale));
+        if let Some(next) = next {
+            if let Some(next) = next.numbers.get(row * dv + first..).and_then(|v| v.get(..N)) {
+                prefetch(next.as_flattened());
+            }
+            if E::SCALED
+                && let Some(scale) = next.scales.get(row * dv.div_ceil(GROUP_DIMS / LANES))
+            {
+                prefetch(std::slice::from_ref(scale));
+            }
         }
         let v = &panels.v.numbers[row * dv + first..][..N];
         let mut wide = [l.splat(0.0); N];

@@ -141,7 +141,7 @@ impl FloatProduct<'_> {
                 }
             }
             for (t, &acc) in acc.iter().enumerate() {
-                self.strip.store(simd, (panel, tile.first + t), acc, part);
+                self.strip.store(simd, (panel, tile.first + t), [acc], part);
             }
         }
     }

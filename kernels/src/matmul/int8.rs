@@ -156,9 +156,7 @@ impl Int8<'_> {
                 self.tile::<S, C, P>(simd, parts, tile);
             }
             if let Some(rests) = self.x.rests(first / BLOCK) {
-                for part in parts {
-                    self.rests::<S, C>(simd, part, rests, first);
-                }
+                self.rests::<S, C, P>(simd, parts, rests, first);
             }
         }
     }
@@ -208,38 +206,93 @@ impl Int8<'_> {
         }
     }
 
-    /// Adds the products of a part with the rests of a block's rows, which are counted from `first`:
-    /// as many rows at a time as share a group, while there are registers for them.
+    /// Adds the products of a part of `P` panels with the rests of a block's rows, which are counted
+    /// from `first`.
     #[inline(always)]
-    fn rests<S: Simd, C: Codes>(&self, simd: S, part: &Part<'_>, rests: Rests<'_>, first: usize) {
+    fn rests<S: Simd, C: Codes, const P: usize>(
+        &self,
+        simd: S,
+        parts: &[Part<'_>; P],
+        rests: Rests<'_>,
+        first: usize,
+    ) {
         let len = BLOCK.min(self.x.rows() - first);
-        let x = rests.of_groups(part.groups::<C>());
-        if x.len() == part.groups::<C>().len() * len {
+        let groups = parts[0].groups::<C>();
+        let x = rests.of_groups(groups.clone());
+        if x.len() == groups.len() * len {
             // All of them are refined.
-            return self.rows::<S, C, 1>(simd, &[*part], Tile { first, len }, (x, false));
-        } else if x.is_empty() {
-            return;
+            self.rows::<S, C, P>(simd, parts, Tile { first, len }, (x, false));
+        } else if !x.is_empty() {
+            self.outliers::<S, C, P>(simd, parts, rests, first);
         }
-        for (g, part) in part.groups::<C>().zip(part.each_group::<C>()) {
+    }
+
+    /// Adds the products with rests of some groups: as many rows at a time as share a group, while
+    /// there are registers for them.
+    #[inline(always)]
+    fn outliers<S: Simd, C: Codes, const P: usize>(
+        &self,
+        simd: S,
+        parts: &[Part<'_>; P],
+        rests: Rests<'_>,
+        first: usize,
+    ) {
+        for (at, g) in parts[0].groups::<C>().enumerate() {
             let (mut rows, mut x) = rests.of_group(g);
+            if rows.is_empty() {
+                continue;
+            }
+            let mut of_group = [Part::EMPTY; P];
+            for (of_group, part) in of_group.iter_mut().zip(parts) {
+                *of_group = part.group::<C>(at);
+            }
             while !rows.is_empty() {
-                let token = |t: usize| first + rows[t] as usize;
-                let some = if const { S::ROWS >= 8 } && rows.len() >= 8 {
-                    let at = At { x: &x[..8], stride: 8, row: 0, begin: false };
-                    self.product::<S, C, 1, 8>(simd, &[part], at, array::from_fn(token));
-                    8
-                } else if const { S::ROWS >= 4 } && rows.len() >= 4 {
-                    let at = At { x: &x[..4], stride: 4, row: 0, begin: false };
-                    self.product::<S, C, 1, 4>(simd, &[part], at, array::from_fn(token));
-                    4
-                } else {
-                    let at = At { x: &x[..1], stride: 1, row: 0, begin: false };
-                    self.product::<S, C, 1, 1>(simd, &[part], at, [token(0)]);
-                    1
-                };
+                let some = self.some_rows::<S, C, P>(simd, &of_group, (rows, x), first);
                 (rows, x) = (&rows[some..], &x[some..]);
             }
         }
+    }
+
+    /// Adds the products of a group of `P` panels with some of these rests, and returns how many.
+    #[inline(always)]
+    fn some_rows<S: Simd, C: Codes, const P: usize>(
+        &self,
+        simd: S,
+        parts: &[Part<'_>; P],
+        (rows, x): (&[u32], &[Group]),
+        first: usize,
+    ) -> usize {
+        let token = |t: usize| first + rows[t] as usize;
+        let at = |some: usize| At { x: &x[..some], stride: some, row: 0, begin: false };
+        if const { P == PANELS && S::PANELS >= PANELS } {
+            if rows.len() >= 6 {
+                self.product::<S, C, P, 6>(simd, parts, at(6), array::from_fn(token));
+                return 6;
+            }
+            let some = rows.len().min(2);
+            if some == 2 {
+                self.product::<S, C, P, 2>(simd, parts, at(2), array::from_fn(token));
+            } else {
+                self.product::<S, C, P, 1>(simd, parts, at(1), array::from_fn(token));
+            }
+            return some;
+        }
+        let some = match rows.len() {
+            8.. if const { S::ROWS >= 8 } => 8,
+            4.. if const { S::ROWS >= 4 } => 4,
+            _ => 1,
+        };
+        for part in parts {
+            let part = &[*part];
+            if const { S::ROWS >= 8 } && some == 8 {
+                self.product::<S, C, 1, 8>(simd, part, at(8), array::from_fn(token));
+            } else if const { S::ROWS >= 4 } && some == 4 {
+                self.product::<S, C, 1, 4>(simd, part, at(4), array::from_fn(token));
+            } else {
+                self.product::<S, C, 1, 1>(simd, part, at(1), array::from_fn(token));
+            }
+        }
+        some
     }
 
     #[inline(always)]

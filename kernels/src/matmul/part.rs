@@ -59,12 +59,15 @@ impl<'a> Part<'a> {
         self.lines.chunks_exact(C::LINES).zip(self.scales.chunks_exact(C::SCALES))
     }
 
-    /// Each of its groups, as a part.
+    /// Its group number `at`, as a part.
     #[inline(always)]
-    pub(super) fn each_group<C: Codes>(&self) -> impl Iterator<Item = Self> {
-        let Self { panel, .. } = *self;
-        let groups = self.weights::<C>().zip(self.groups::<C>());
-        groups.map(move |((lines, scales), first)| Self { panel, first, lines, scales })
+    pub(super) fn group<C: Codes>(&self, at: usize) -> Self {
+        Self {
+            first: self.first + at,
+            lines: &self.lines[at * C::LINES..(at + 1) * C::LINES],
+            scales: &self.scales[at * C::SCALES..(at + 1) * C::SCALES],
+            ..*self
+        }
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) struct At<'a> {
 /// only: closures would be compiled without the caller's instruction set.
 pub(super) struct Product<'a, C, const P: usize, const R: usize> {
     pub(super) strip: &'a Strip<'a>,
+    /// Of panels side by side.
     pub(super) parts: &'a [Part<'a>; P],
     pub(super) at: At<'a>,
     pub(super) tokens: [usize; R],
@@ -42,9 +43,10 @@ impl<C: Codes, const P: usize, const R: usize> Vectorized for Product<'_, C, P, 
         for lanes in 0..S::PARTS {
             let mut acc = [[simd.splat(0.0); R]; P];
             if !at.begin {
-                for p in 0..P {
-                    for t in 0..R {
-                        acc[p][t] = strip.load(simd, (parts[p].panel, tokens[t]), lanes);
+                for t in 0..R {
+                    let before = strip.load::<S, P>(simd, (parts[0].panel, tokens[t]), lanes);
+                    for p in 0..P {
+                        acc[p][t] = before[p];
                     }
                 }
             }
@@ -68,10 +70,12 @@ impl<C: Codes, const P: usize, const R: usize> Vectorized for Product<'_, C, P, 
                     group.add_to::<C>(both_scales, &mut acc);
                 }
             }
-            for p in 0..P {
-                for t in 0..R {
-                    strip.store(simd, (parts[p].panel, tokens[t]), acc[p][t], lanes);
+            for t in 0..R {
+                let mut now = [acc[0][t]; P];
+                for p in 0..P {
+                    now[p] = acc[p][t];
                 }
+                strip.store(simd, (parts[0].panel, tokens[t]), now, lanes);
             }
         }
     }

@@ -46,39 +46,65 @@ impl Strip<'_> {
         unsafe { self.out.range(row + lanes.start..row + lanes.end) }
     }
 
-    /// Writes part `part` of the outputs of a panel and a token.
+    /// The outputs of one token and `P` panels from `panel` on; `None` where the last is not whole.
     #[inline(always)]
-    pub(super) fn store<S: Simd>(
+    #[expect(clippy::mut_from_ref, reason = "as for `outputs`")]
+    fn whole<const P: usize>(&self, panel: usize, token: usize) -> Option<&mut [[f32; LANES]; P]> {
+        let lanes = panel * LANES..(panel + P) * LANES;
+        if lanes.end > self.rows {
+            return None;
+        }
+        let row = token * self.rows;
+        // SAFETY: as in `outputs`, for each of the panels.
+        let out = unsafe { self.out.range(row + lanes.start..row + lanes.end) };
+        out.as_chunks_mut().0.as_mut_array()
+    }
+
+    /// Writes part `part` of the outputs of a token and the panels from `panel` on.
+    #[inline(always)]
+    pub(super) fn store<S: Simd, const P: usize>(
         &self,
         simd: S,
         (panel, token): (usize, usize),
-        value: S::F32,
+        values: [S::F32; P],
         part: usize,
     ) {
-        let out = self.outputs(panel, token);
-        if let Some(out) = out.as_mut_array() {
-            return simd.store(value, out, part);
+        if let Some(out) = self.whole::<P>(panel, token) {
+            for p in 0..P {
+                simd.store(values[p], &mut out[p], part);
+            }
+            return;
         }
-        let mut whole = [0.0; LANES];
-        whole[..out.len()].copy_from_slice(out);
-        simd.store(value, &mut whole, part);
-        out.copy_from_slice(&whole[..out.len()]);
+        for (p, value) in values.into_iter().enumerate() {
+            let out = self.outputs(panel + p, token);
+            let mut whole = [0.0; LANES];
+            whole[..out.len()].copy_from_slice(out);
+            simd.store(value, &mut whole, part);
+            out.copy_from_slice(&whole[..out.len()]);
+        }
     }
 
     /// Reads what an earlier [`Strip::store`] wrote.
     #[inline(always)]
-    pub(super) fn load<S: Simd>(
+    pub(super) fn load<S: Simd, const P: usize>(
         &self,
         simd: S,
         (panel, token): (usize, usize),
         part: usize,
-    ) -> S::F32 {
-        let out = self.outputs(panel, token);
-        if let Some(out) = out.as_array() {
-            return simd.load(out, part);
+    ) -> [S::F32; P] {
+        let mut values = [simd.splat(0.0); P];
+        if let Some(out) = self.whole::<P>(panel, token) {
+            for p in 0..P {
+                values[p] = simd.load(&out[p], part);
+            }
+            return values;
         }
-        let mut whole = [0.0; LANES];
-        whole[..out.len()].copy_from_slice(out);
-        simd.load(&whole, part)
+        for (p, value) in values.iter_mut().enumerate() {
+            let out = self.outputs(panel + p, token);
+            let mut whole = [0.0; LANES];
+            whole[..out.len()].copy_from_slice(out);
+            *value = simd.load(&whole, part);
+        }
+        values
     }
 }
