@@ -4,10 +4,13 @@
 //! an engine takes the model. `cento doctor` prints them, the tests run them on every
 //! architecture. Wrong keys, offsets or masks show here before a user sees a wrong answer.
 
+mod calibrate;
 mod repair;
 
+pub use calibrate::{Calibration, calibrate};
+
 use crate::JoinPolicy;
-use kernels::{PageId, RowAddr, Run, Span};
+use kernels::{PageId, RowAddr, Run, Span, Tempered};
 use models::{Batch, Model, TokenId};
 
 /// What one gate found.
@@ -178,6 +181,17 @@ impl<'m> Desk<'m> {
         before: &[Run<'_>],
         chunk: usize,
     ) -> (Written, Vec<f32>) {
+        self.write_tempered(tokens, start, (before, None), chunk)
+    }
+
+    /// The same where the first of these runs are tempered.
+    fn write_tempered(
+        &mut self,
+        tokens: &[TokenId],
+        start: u32,
+        (before, tempered): (&[Run<'_>], Option<Tempered>),
+        chunk: usize,
+    ) -> (Written, Vec<f32>) {
         let mut own = self.blank(tokens.len(), start);
         let mut all = Vec::new();
         for part in tokens.chunks(chunk) {
@@ -187,7 +201,7 @@ impl<'m> Desk<'m> {
             let positions: Vec<_> = (first..own.rows).map(|r| start + r).collect();
             let mut runs = before.to_vec();
             runs.push(own.run());
-            let spans = [Span::new(0..part.len(), &runs)];
+            let spans = [Span { tempered, ..Span::new(0..part.len(), &runs) }];
             let rows: Vec<_> = (0..part.len()).collect();
             self.forward(&Batch {
                 tokens: part,

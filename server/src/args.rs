@@ -270,11 +270,18 @@ pub struct ModelsArgs {
 Examples:
   cento doctor
   cento doctor --model ./model.gguf --json
+  cento doctor --model qwen2.5-coder-0.5b --calibrate
 Exits with 1 when a check fails.")]
 pub struct DoctorArgs {
     #[command(flatten)]
     /// Model and memory.
     pub engine: EngineArgs,
+
+    /// Then find the temperature and the scale of `parallel` that bring the model nearest to plain
+    /// concatenation on a few built-in prompts, and keep them: a call that names no others gets
+    /// them.
+    #[arg(long)]
+    pub calibrate: bool,
 
     /// Print the checks as JSON.
     #[arg(long)]

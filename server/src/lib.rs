@@ -21,6 +21,7 @@ pub mod limits;
 mod local;
 mod metrics;
 pub mod openapi;
+mod profile;
 mod progress;
 mod random;
 mod serving;
@@ -41,6 +42,7 @@ pub use generations::{Entry, FragmentUse, Generation, Generations, Options, Read
 pub use limits::Limits;
 pub use local::{Local, load};
 pub use metrics::Metrics;
+pub use profile::{Parallel, Profile};
 pub use progress::FetchProgress;
 pub use random::{random_id, random_seed};
 pub use serving::{Ended, serve};

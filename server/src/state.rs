@@ -1,7 +1,7 @@
 //! What every handler is given.
 
 use crate::{
-    ApiError, ApiKeys, FragmentNames, Generations, Limits, Metrics, Time, limits::PUTS_MAX,
+    ApiError, ApiKeys, FragmentNames, Generations, Limits, Metrics, Profile, Time, limits::PUTS_MAX,
 };
 use engine::Engine;
 use models::{Tokenizer, Turns};
@@ -35,6 +35,8 @@ pub struct Parts {
     pub time: Time,
     /// Bounds.
     pub limits: Limits,
+    /// What was found out about the model.
+    pub profile: Profile,
 }
 
 /// What every handler is given.
@@ -53,6 +55,8 @@ pub struct AppState {
     pub time: Time,
     /// Bounds.
     pub limits: Limits,
+    /// What was found out about the model.
+    pub profile: Profile,
     /// Generations, running and ended.
     pub generations: Generations,
     /// Names that clients gave to fragments.
@@ -66,7 +70,7 @@ pub struct AppState {
 impl AppState {
     /// Adds what the server keeps to what it was given.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { engine, tokenizer, turns, model, keys, time, limits } = parts;
+        let Parts { engine, tokenizer, turns, model, keys, time, limits, profile } = parts;
         let metrics = Arc::new(Metrics::new());
         let generations = Generations::new(engine.clone(), time.clone(), Arc::clone(&metrics));
         Arc::new(Self {
@@ -77,6 +81,7 @@ impl AppState {
             keys,
             time,
             limits,
+            profile,
             generations,
             fragment_names: FragmentNames::new(),
             metrics,

@@ -143,6 +143,15 @@ fn the_gates_hold_on_smollm2() {
     for gate in gates::run(&mut decoder, &sample, Bound::Divergence(0.02)) {
         assert!(gate.is_open(), "{gate:?}");
     }
+    let samples = [sample.clone(), Sample { tail: part("In winter,"), ..sample }];
+    let mut tried = Vec::new();
+    let found = gates::calibrate(&mut decoder, &samples, |temperature, scale, divergence| {
+        tried.push((temperature, scale, divergence));
+    });
+    assert!(tried.contains(&(found.temperature, found.scale, found.divergence)), "{found:?}");
+    assert!(found.divergence <= found.before && found.before > 0.01, "{found:?}");
+    let again = gates::calibrate(&mut decoder, &samples, |_, _, _| ());
+    assert_eq!(found, again, "what was written before changes nothing");
 }
 
 #[test]

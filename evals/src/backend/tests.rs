@@ -2,7 +2,7 @@
 
 use super::{Backend, Http, Local};
 use crate::{arm::Arm, measure::Measure, prompt::Texts, record::ItemNumbers, tasks::Task};
-use cento::{ApiKeys, AppState, Limits, ModelInfo, Parts, Time};
+use cento::{ApiKeys, AppState, Limits, ModelInfo, Parts, Profile, Time};
 use engine::{Config, Engine};
 use models::{LoadOptions, catalogue};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -27,6 +27,7 @@ impl Served {
         let model = Box::new(loaded.decoder);
         let engine = Engine::start(model, Some(tokenizer.clone()), Config::default(), time.clock());
         let state = AppState::new(Parts {
+            profile: Profile::default(),
             engine,
             turns: Arc::new(loaded.turns),
             tokenizer,

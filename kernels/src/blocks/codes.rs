@@ -47,11 +47,15 @@ fn nibbles(bytes: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Nibbles, and the fifth bit of code `i` at bit `i` of `high`.
+/// Nibbles, and the fifth bit of code `i` at bit `i` of `high`, which has 4 bytes.
 fn five_bits(high: &[u8], low: &[u8], out: &mut [u8]) {
+    /// Times 4 bits: bit `i` at the bottom of byte `i`, and others.
+    const SPREAD: u32 = 1 | 1 << 7 | 1 << 14 | 1 << 21;
     nibbles(low, out);
-    for (i, out) in out.iter_mut().enumerate() {
-        *out |= (high[i / 8] >> (i % 8) & 1) << 4;
+    let bits = u32::from_le_bytes([high[0], high[1], high[2], high[3]]);
+    for (quad, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
+        let fifth = (((bits >> (4 * quad)) & 15) * SPREAD) & 0x0101_0101;
+        *out = (u32::from_le_bytes(*out) | fifth << 4).to_le_bytes();
     }
 }
 

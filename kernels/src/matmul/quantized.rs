@@ -120,20 +120,39 @@ impl Packing {
         }
     }
 
-    /// Copies the codes of a group to lane `lane` of its lines.
+    /// Copies the codes of a group to lane `lane` of its lines: four codes, a quad, at a time, whose
+    /// bits stay in their bytes.
     fn pack_group(&self, codes: &[u8], lane: usize, lines: &mut [Line]) {
-        let (mask, _) = self.width.masks();
-        for (quad, codes) in codes.chunks_exact(4).enumerate() {
-            let (low, high) = self.width.place(quad);
-            let to = &mut lines[low.line].0[4 * lane..][..4];
-            to.iter_mut().zip(codes).for_each(|(to, code)| *to |= (code & mask) << low.shift);
-            if let Some(high) = high {
-                let to = &mut lines[high.line].0[4 * lane..][..4];
-                to.iter_mut().zip(codes).for_each(|(to, code)| *to |= (code >> 4) << high.shift);
+        let mut quads = [0; GROUP / 4];
+        for (quad, codes) in quads.iter_mut().zip(codes.as_chunks().0) {
+            *quad = u32::from_le_bytes(*codes);
+        }
+        let mut put = |line: usize, bytes: u32| {
+            lines[line].0.as_chunks_mut().0[lane] = bytes.to_le_bytes();
+        };
+        if self.width == Width::Eight {
+            return (0..8).for_each(|quad| put(quad, quads[quad]));
+        }
+        let nibble = |quad: usize| quads[quad] & (EACH_BYTE * 15);
+        for line in 0..4 {
+            put(line, nibble(line) | nibble(line + 4) << 4);
+        }
+        let above = |quad: usize, mask: u32| (quads[quad] >> 4) & (EACH_BYTE * mask);
+        match self.width {
+            Width::Four | Width::Eight => {}
+            Width::Five => put(4, (0..8).fold(0, |bits, quad| bits | above(quad, 1) << quad)),
+            Width::Six => {
+                for half in 0..2 {
+                    let pairs = (0..4).map(|j| above(4 * half + j, 3) << (2 * j));
+                    put(4 + half, pairs.fold(0, |bits, pair| bits | pair));
+                }
             }
         }
     }
 }
+
+/// Times a byte: that byte four times.
+const EACH_BYTE: u32 = 0x0101_0101;
 
 /// Repacked weights.
 #[derive(Clone)]

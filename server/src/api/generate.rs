@@ -1,7 +1,7 @@
 //! `POST /v1/generate`: compose, join, generate.
 
 use crate::{
-    ApiError, AppState, JsonBody, Options, Reader, Tenant,
+    ApiError, AppState, JsonBody, Options, Profile, Reader, Tenant,
     api::{
         compose::{Composed, PartBody, RootBody, at_most, check_tokens, compose},
         generations::{GenerationObject, stream},
@@ -78,9 +78,10 @@ pub struct JoinBody {
     pub policy: String,
     /// `boundary`: rows computed again of each fragment but the first.
     pub tokens: Option<f64>,
-    /// `parallel`: divides scores of the tail with fragments.
+    /// `parallel`: divides scores of the tail with fragments (default: what `cento doctor
+    /// --calibrate` found for the model).
     pub temperature: Option<f64>,
-    /// `parallel`: weighs the fragments' part of the attention.
+    /// `parallel`: weighs the fragments' part of the attention (default: as for `temperature`).
     pub scale: Option<f64>,
     /// `deviation`, `query`: share of the fragments' rows that is computed again.
     pub ratio: Option<f64>,
@@ -122,7 +123,9 @@ impl StopBody {
 
 impl JoinBody {
     /// The policy, with its parameters in their ranges.
-    pub fn policy(&self) -> Result<JoinPolicy, ApiError> {
+    ///
+    /// Those of `parallel` that are not given are what the model's profile says.
+    pub fn policy(&self, profile: &Profile) -> Result<JoinPolicy, ApiError> {
         let given = [
             ("tokens", self.tokens),
             ("temperature", self.temperature),
@@ -130,7 +133,10 @@ impl JoinBody {
             ("ratio", self.ratio),
             ("quality", self.quality),
         ];
-        let value = |name: &str| given.iter().find(|(other, _)| *other == name)?.1;
+        let value = |name: &str| {
+            let given = given.iter().find(|(other, _)| *other == name)?.1;
+            given.or_else(|| profile.value(&self.policy, name))
+        };
         let policy =
             JoinPolicy::new(&self.policy, value).map_err(|error| refused_policy(&error))?;
         let form = policy.form();
@@ -251,7 +257,8 @@ impl GenerateBody {
     fn request(self, state: &AppState, tenant: &Tenant) -> Result<(Request, Options), ApiError> {
         let forced = self.forced.unwrap_or_default();
         check_tokens(state, "forced", &forced)?;
-        let policy = self.join.as_ref().map_or(Ok(JoinPolicy::Reuse), JoinBody::policy)?;
+        let policy = self.join.as_ref();
+        let policy = policy.map_or(Ok(JoinPolicy::Reuse), |join| join.policy(&state.profile))?;
         let sampling = SamplingFields {
             temperature: self.temperature,
             top_p: self.top_p,

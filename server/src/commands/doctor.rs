@@ -1,8 +1,10 @@
-//! `cento doctor`: what this machine offers, and the gates run on the loaded model.
+//! `cento doctor`: what this machine offers, the gates run on the loaded model, and what `parallel`
+//! needs to know of it.
 
-use crate::{config::EngineConfig, local};
+use super::calibration;
+use crate::{Parallel, Profile, config::EngineConfig, local};
 use engine::gates::{self, Bound, Gate, Sample};
-use models::Turns;
+use models::{Loaded, Model as _, Turns};
 use std::io::{self, Write as _};
 
 /// With 8-bit activations llama.cpp is 0.001 to 0.004 from f32 on the same files, in the mean over
@@ -11,17 +13,24 @@ const QUANTIZED: Bound = Bound::Divergence(0.02);
 /// The same with float activations and half-precision KV.
 const FLOAT: Bound = Bound::Divergence(0.001);
 
-/// Prints each check and fails when one does.
-pub(crate) fn run(config: &EngineConfig, json: bool) -> anyhow::Result<()> {
+/// Prints each check, and what was calibrated, and fails when a check does.
+pub(crate) fn run(config: &EngineConfig, asked: bool, json: bool) -> anyhow::Result<()> {
     let mut loaded = local::load(config)?;
     let sample = sample(&loaded.turns)?;
     let bound = if loaded.info.is_quantized() { QUANTIZED } else { FLOAT };
     let gates = gates::run(&mut loaded.decoder, &sample, bound);
+    let fingerprint = loaded.decoder.shape().fingerprint;
+    let mut profile = Profile::load(&fingerprint)?;
+    if asked {
+        profile.parallel = Some(calibrate(&mut loaded)?);
+        let path = profile.save(&fingerprint)?;
+        eprintln!("kept in {}", path.display());
+    }
     let mut out = io::stdout().lock();
     if json {
-        writeln!(out, "{:#}", to_json(config, &loaded.info, &gates))?;
+        writeln!(out, "{:#}", to_json(config, &loaded.info, &gates, profile))?;
     } else {
-        print(&mut out, config, &loaded.info, &gates)?;
+        print(&mut out, config, &loaded.info, &gates, profile)?;
     }
     let closed = gates.iter().filter(|gate| !gate.is_open()).count();
     anyhow::ensure!(closed == 0, "{closed} of {} gates failed on {}", gates.len(), config.model);
@@ -47,6 +56,7 @@ fn print(
     config: &EngineConfig,
     info: &models::ModelInfo,
     gates: &[Gate],
+    profile: Profile,
 ) -> anyhow::Result<()> {
     writeln!(out, "model    {} ({}, {})", config.model, info.arch, info.quantization)?;
     writeln!(out, "device   cpu, {}, {} threads", info.isa, config.threads)?;
@@ -58,10 +68,33 @@ fn print(
         let Gate { name, meaning, error, .. } = gate;
         writeln!(out, "{verdict:<8} {name:<10} {meaning:<48} {error:.1e} (limit: {limit})")?;
     }
+    if let Some(found) = profile.parallel {
+        let Parallel { temperature, scale, divergence, before, tokens } = found;
+        writeln!(out)?;
+        writeln!(
+            out,
+            "parallel temperature {temperature}, scale {scale}: {divergence:.4} nats a token from \
+             recompute, {before:.4} at 1 and 1 (calibrated on {tokens} tokens)"
+        )?;
+    }
     Ok(())
 }
 
-fn to_json(config: &EngineConfig, info: &models::ModelInfo, gates: &[Gate]) -> serde_json::Value {
+/// Finds the temperature and the scale of `parallel`; tells every pair that is tried.
+fn calibrate(loaded: &mut Loaded) -> anyhow::Result<Parallel> {
+    let samples = calibration::samples(&loaded.turns)?;
+    let tried = |temperature: f64, scale: f64, divergence: f32| {
+        eprintln!("temperature {temperature:.2}, scale {scale:.2}: {divergence:.4} nats a token");
+    };
+    Ok(gates::calibrate(&mut loaded.decoder, &samples, tried).into())
+}
+
+fn to_json(
+    config: &EngineConfig,
+    info: &models::ModelInfo,
+    gates: &[Gate],
+    profile: Profile,
+) -> serde_json::Value {
     let gates: Vec<_> = gates
         .iter()
         .map(|gate| {
@@ -82,5 +115,6 @@ fn to_json(config: &EngineConfig, info: &models::ModelInfo, gates: &[Gate]) -> s
         "isa": info.isa,
         "threads": config.threads,
         "gates": gates,
+        "parallel": profile.parallel,
     })
 }

@@ -1,5 +1,6 @@
 //! The commands: one file each, from checked configuration to output.
 
+mod calibration;
 mod demo;
 mod doctor;
 mod generate;
@@ -20,7 +21,9 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Generate(args) => generate::run(&GenerateConfig::try_from(args)?),
         Command::Pull(args) => pull::run(&args),
         Command::Models(args) => models::run(&args),
-        Command::Doctor(args) => doctor::run(&EngineConfig::single(args.engine)?, args.json),
+        Command::Doctor(args) => {
+            doctor::run(&EngineConfig::single(args.engine)?, args.calibrate, args.json)
+        }
         Command::Demo(args) => demo::run(&EngineConfig::single(args.engine)?),
     }
 }

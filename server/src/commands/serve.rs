@@ -1,8 +1,8 @@
 //! `cento serve`: loads the model, starts the engine, serves HTTP until told to stop.
 
 use crate::{
-    AppState, Bytes, Ended, Limits, Local, ModelInfo, Parts, Time, config::ServeConfig, local,
-    serving::serve,
+    AppState, Bytes, Ended, Limits, Local, ModelInfo, Parts, Profile, Time, config::ServeConfig,
+    local, serving::serve,
 };
 use anyhow::Context as _;
 use engine::Engine;
@@ -19,6 +19,7 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
 
     let time = Time::system();
     let local = Local::start(local::load(&config.engine)?, &config.engine);
+    let profile = Profile::load(&local.engine.shape().fingerprint)?;
     let name = client_name(&config.engine.model);
     let ready = ready_line(address, &name, &local, &config);
     let state = AppState::new(Parts {
@@ -31,6 +32,7 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
             body_bytes_max: config.body_bytes_max,
             response_timeout: config.request_timeout,
         },
+        profile,
         time,
     });
 

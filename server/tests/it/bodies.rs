@@ -291,6 +291,13 @@ async fn join_policies_that_are_not_there_are_refused() {
                 &["selected is 0", "fragment rows"],
             ),
             refused(GENERATE, join(json!({"policy": "query"})), 400, "join.ratio", &["at most 1"]),
+            refused(
+                GENERATE,
+                join(json!({"policy": "parallel", "scale": 1})),
+                400,
+                "join.temperature",
+                &["needs `temperature`"],
+            ),
             refused(GENERATE, join(json!({"policy": "reuse", "k": 8})), 400, "join.k", &["`k`"]),
             refused(GENERATE, join(json!({})), 400, "join.policy", &["missing"]),
         ],

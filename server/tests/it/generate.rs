@@ -1,7 +1,7 @@
 //! Generations that are answered whole.
 
 use crate::harness::{Setup, call, call_json, metric, wait_for_metric};
-use cento::Limits;
+use cento::{Limits, Parallel, Profile};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -57,6 +57,25 @@ async fn the_result_accounts_for_every_token() {
 
     let path = format!("GET /v1/generations/{}", result["id"].as_str().unwrap());
     assert_eq!(call(&app, &path, "").await.expect(200), result);
+}
+
+#[tokio::test]
+async fn parallel_takes_from_the_profile_what_a_call_does_not_say() {
+    let parallel =
+        Parallel { temperature: 0.8, scale: 0.95, divergence: 0.1, before: 0.2, tokens: 9 };
+    let profile = Profile { parallel: Some(parallel) };
+    let app = Setup { profile, ..Setup::default() }.app();
+    for (join, temperature, scale) in [
+        (json!({"policy": "parallel"}), 0.8, 0.95),
+        (json!({"policy": "parallel", "temperature": 2}), 2.0, 0.95),
+        (json!({"policy": "parallel", "temperature": 1, "scale": 1}), 1.0, 1.0),
+    ] {
+        let body = json!({
+            "compose": [{"text": "ab"}], "tail": [{"text": "x"}], "join": join, "max_tokens": 1,
+        });
+        let used = call_json(&app, GENERATE, body).await.expect(200)["join"].clone();
+        assert_eq!((&used["temperature"], &used["scale"]), (&json!(temperature), &json!(scale)));
+    }
 }
 
 #[tokio::test]

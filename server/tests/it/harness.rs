@@ -6,7 +6,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode},
 };
-use cento::{ApiKeys, AppState, Limits, ModelInfo, Parts, Time, app};
+use cento::{ApiKeys, AppState, Limits, ModelInfo, Parts, Profile, Time, app};
 use engine::{Config, Engine};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -20,6 +20,7 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) waiting_max: usize,
     pub(crate) running_max: usize,
+    pub(crate) profile: Profile,
 }
 
 impl Default for Setup {
@@ -30,6 +31,7 @@ impl Default for Setup {
             limits: Limits { body_bytes_max: 1 << 16, ..Limits::DEFAULT },
             waiting_max: 8,
             running_max: 4,
+            profile: Profile::default(),
         }
     }
 }
@@ -52,6 +54,7 @@ impl Setup {
         let model = Box::new(Letters::new(self.step));
         let engine = Engine::start(model, Some(Arc::clone(&tokenizer)), config, time.clock());
         AppState::new(Parts {
+            profile: self.profile,
             engine,
             turns: letters::turns(&tokenizer),
             tokenizer,

@@ -66,7 +66,7 @@ impl CentoOptions {
     ) -> Result<Prompt, ApiError> {
         let policy = match &self.join {
             None => JoinPolicy::Recompute,
-            Some(join) => join.policy().map_err(inside)?,
+            Some(join) => join.policy(&state.profile).map_err(inside)?,
         };
         if self.root.is_none() && self.compose.is_empty() {
             // Nothing to join: every policy comes to the same.
