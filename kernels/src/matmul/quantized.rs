@@ -19,6 +19,7 @@ use super::scales::{GroupScales, Scales};
 use crate::blocks::{CODES_MAX, codes};
 use crate::cpu::Disjoint;
 use crate::memory::{Arena, Array, Plain};
+use crate::simd::lanes::prefetch;
 use crate::simd::{LANES, Scalar};
 use crate::{BlockFormat, Cpu};
 
@@ -102,51 +103,70 @@ struct Packing {
 }
 
 impl Packing {
-    /// Copies a row of the file to lane `lane` of a panel.
-    fn pack_row(&self, row: &[u8], lane: usize, lines: &mut [Line], records: &mut [u8]) {
-        let block_len = self.format.block_len();
-        let blocks = row
-            .chunks_exact(self.format.block_bytes())
-            .zip(lines.chunks_exact_mut(block_len / GROUP * self.width.lines()))
-            .zip(records.chunks_exact_mut(self.scales.record_bytes()));
-        let mut unpacked = [0; CODES_MAX];
-        for ((block, lines), record) in blocks {
-            self.scales.pack(block, lane, record);
-            codes(self.format, block, &mut unpacked[..block_len]);
-            let groups = lines.chunks_exact_mut(self.width.lines());
-            for (lines, codes) in groups.zip(unpacked.chunks_exact(GROUP)) {
-                self.pack_group(codes, lane, lines);
-            }
+    /// Copies rows of the file to the lanes of a panel.
+    fn pack_panel(&self, rows: &[u8], row_bytes: usize, lines: &mut [Line], records: &mut [u8]) {
+        // Blocks are read across rows, which the machine does not see coming.
+        prefetch(rows);
+        match self.width {
+            Width::Four => self.pack_blocks::<4>(rows, row_bytes, lines, records),
+            Width::Five => self.pack_blocks::<5>(rows, row_bytes, lines, records),
+            Width::Six => self.pack_blocks::<6>(rows, row_bytes, lines, records),
+            Width::Eight => self.pack_blocks::<8>(rows, row_bytes, lines, records),
         }
     }
 
-    /// Copies the codes of a group to lane `lane` of its lines: four codes, a quad, at a time, whose
-    /// bits stay in their bytes.
-    fn pack_group(&self, codes: &[u8], lane: usize, lines: &mut [Line]) {
-        let mut quads = [0; GROUP / 4];
-        for (quad, codes) in quads.iter_mut().zip(codes.as_chunks().0) {
-            *quad = u32::from_le_bytes(*codes);
-        }
-        let mut put = |line: usize, bytes: u32| {
-            lines[line].0.as_chunks_mut().0[lane] = bytes.to_le_bytes();
-        };
-        if self.width == Width::Eight {
-            return (0..8).for_each(|quad| put(quad, quads[quad]));
-        }
-        let nibble = |quad: usize| quads[quad] & (EACH_BYTE * 15);
-        for line in 0..4 {
-            put(line, nibble(line) | nibble(line + 4) << 4);
-        }
-        let above = |quad: usize, mask: u32| (quads[quad] >> 4) & (EACH_BYTE * mask);
-        match self.width {
-            Width::Four | Width::Eight => {}
-            Width::Five => put(4, (0..8).fold(0, |bits, quad| bits | above(quad, 1) << quad)),
-            Width::Six => {
-                for half in 0..2 {
-                    let pairs = (0..4).map(|j| above(4 * half + j, 3) << (2 * j));
-                    put(4 + half, pairs.fold(0, |bits, pair| bits | pair));
+    /// The same for codes of `BITS` bits, whose groups have as many lines: block by block, so that
+    /// what is written of one block of all rows stays in L1.
+    fn pack_blocks<const BITS: usize>(
+        &self,
+        rows: &[u8],
+        row_bytes: usize,
+        lines: &mut [Line],
+        records: &mut [u8],
+    ) {
+        let (block_len, block_bytes) = (self.format.block_len(), self.format.block_bytes());
+        let groups = lines.as_chunks_mut::<BITS>().0;
+        let blocks = groups.chunks_exact_mut(block_len / GROUP);
+        let blocks = blocks.zip(records.chunks_exact_mut(self.scales.record_bytes()));
+        let mut unpacked = [0; CODES_MAX];
+        for (at, (groups, record)) in blocks.enumerate() {
+            for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+                let block = &row[at * block_bytes..][..block_bytes];
+                self.scales.pack(block, lane, record);
+                codes(self.format, block, &mut unpacked[..block_len]);
+                for (lines, codes) in groups.iter_mut().zip(unpacked.as_chunks().0) {
+                    pack_group(codes, lane, lines);
                 }
             }
+        }
+    }
+}
+
+/// Copies the codes of a group to lane `lane` of its lines: four codes, a quad, at a time, whose bits
+/// stay in their bytes.
+#[inline(always)]
+fn pack_group<const BITS: usize>(codes: &[u8; GROUP], lane: usize, lines: &mut [Line; BITS]) {
+    let mut quads = [0; GROUP / 4];
+    for (quad, codes) in quads.iter_mut().zip(codes.as_chunks().0) {
+        *quad = u32::from_le_bytes(*codes);
+    }
+    let mut put = |line: usize, bytes: u32| {
+        lines[line].0.as_chunks_mut().0[lane % LANES] = bytes.to_le_bytes();
+    };
+    if BITS == 8 {
+        return (0..8).for_each(|quad| put(quad, quads[quad]));
+    }
+    let nibble = |quad: usize| quads[quad] & (EACH_BYTE * 15);
+    for line in 0..4 {
+        put(line, nibble(line) | nibble(line + 4) << 4);
+    }
+    let above = |quad: usize, mask: u32| (quads[quad] >> 4) & (EACH_BYTE * mask);
+    if BITS == 5 {
+        put(4, (0..8).fold(0, |bits, quad| bits | above(quad, 1) << quad));
+    } else if BITS == 6 {
+        for half in 0..2 {
+            let pairs = (0..4).map(|j| above(4 * half + j, 3) << (2 * j));
+            put(4 + half, pairs.fold(0, |bits, pair| bits | pair));
         }
     }
 }
@@ -190,10 +210,9 @@ impl Quantized {
             let lines = unsafe { to_lines.range(panel * of_lines..(panel + 1) * of_lines) };
             // SAFETY: every panel has its own records.
             let records = unsafe { to_records.range(panel * of_records..(panel + 1) * of_records) };
-            let rows = bytes.chunks_exact(row_bytes).skip(panel * LANES).take(LANES);
-            for (lane, row) in rows.enumerate() {
-                packing.pack_row(row, lane, lines, records);
-            }
+            let rows =
+                panel * LANES * row_bytes..((panel + 1) * LANES * row_bytes).min(bytes.len());
+            packing.pack_panel(&bytes[rows], row_bytes, lines, records);
         });
         Self { scales, width, groups, lines: lines.finish(), records: records.finish() }
     }
