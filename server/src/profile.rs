@@ -79,7 +79,7 @@ impl Profile {
 
 /// Where the profile of a model lies.
 fn path(fingerprint: &[u8; 32]) -> anyhow::Result<PathBuf> {
-    let name: String = fingerprint[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = blake3::Hash::from_bytes(*fingerprint).to_hex();
     Ok(models::catalogue::cache_folder()?.join("profiles").join(format!("{name}.json")))
 }
 

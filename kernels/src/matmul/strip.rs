@@ -54,6 +54,8 @@ impl Strip<'_> {
         if lanes.end > self.rows {
             return None;
         }
+        debug_assert!(self.panels.contains(&(panel + P - 1)), "own outputs");
+        debug_assert!(self.panels.contains(&panel) && self.tokens.contains(&token), "own outputs");
         let row = token * self.rows;
         // SAFETY: as in `outputs`, for each of the panels.
         let out = unsafe { self.out.range(row + lanes.start..row + lanes.end) };
