@@ -3,6 +3,7 @@
 
 use anyhow::Context as _;
 use engine::gates::Calibration;
+use models::catalogue::{cache_folder, write_whole};
 use serde::{Deserialize, Serialize};
 use std::{fs, io, path::PathBuf};
 
@@ -58,9 +59,7 @@ impl Profile {
         let path = path(fingerprint)?;
         let write = || {
             fs::create_dir_all(path.parent().expect("a profile lies in a folder"))?;
-            let aside = path.with_extension("new");
-            fs::write(&aside, serde_json::to_vec_pretty(self)?)?;
-            fs::rename(&aside, &path)
+            write_whole(&path, &serde_json::to_vec_pretty(self)?)
         };
         write().with_context(|| format!("writing {}", path.display()))?;
         Ok(path)
@@ -80,7 +79,7 @@ impl Profile {
 /// Where the profile of a model lies.
 fn path(fingerprint: &[u8; 32]) -> anyhow::Result<PathBuf> {
     let name = blake3::Hash::from_bytes(*fingerprint).to_hex();
-    Ok(models::catalogue::cache_folder()?.join("profiles").join(format!("{name}.json")))
+    Ok(cache_folder()?.join("profiles").join(format!("{name}.json")))
 }
 
 #[cfg(test)]

@@ -166,25 +166,37 @@ impl Int8<'_> {
     fn tile<S: Simd, C: Codes, const P: usize>(&self, simd: S, parts: &[Part<'_>; P], tile: Tile) {
         let groups = parts[0].groups::<C>();
         let x = &self.x.tile(tile)[groups.start * tile.len..groups.end * tile.len];
-        self.rows::<S, C, P>(simd, parts, tile, (x, parts[0].first == 0));
+        let begin = parts[0].first == 0;
+        self.rows::<S, C, P>(simd, parts, tile.len, (x, begin), |t| tile.first + t);
     }
 
-    /// Rows `tile` with their activations, `[groups, rows]`; sums begin from 0 or go on.
+    /// `len` rows of the tokens that `token` tells with their activations, `[groups, len]`: as many
+    /// at a time as there are registers for. Sums begin from 0 or go on.
     #[inline(always)]
     fn rows<S: Simd, C: Codes, const P: usize>(
         &self,
         simd: S,
         parts: &[Part<'_>; P],
-        tile: Tile,
+        len: usize,
         (x, begin): (&[Group], bool),
+        token: impl Fn(usize) -> usize,
     ) {
         let mut row = 0;
-        while row < tile.len {
-            let (left, token) = (tile.len - row, tile.first + row);
-            let at = At { x, stride: tile.len, row, begin };
-            if const { P == PANELS && S::PANELS >= PANELS } && left >= 6 {
-                self.product::<S, C, P, 6>(simd, parts, at, array::from_fn(|t| token + t));
-                row += 6;
+        while row < len {
+            let left = len - row;
+            let at = At { x, stride: len, row, begin };
+            let token = |t: usize| token(row + t);
+            if const { P == PANELS && S::PANELS >= PANELS } {
+                row += if left >= 6 {
+                    self.product::<S, C, P, 6>(simd, parts, at, array::from_fn(token));
+                    6
+                } else if left >= 2 {
+                    self.product::<S, C, P, 2>(simd, parts, at, array::from_fn(token));
+                    2
+                } else {
+                    self.product::<S, C, P, 1>(simd, parts, at, array::from_fn(token));
+                    1
+                };
                 continue;
             }
             let some = match left {
@@ -195,11 +207,11 @@ impl Int8<'_> {
             for part in parts {
                 let part = &[*part];
                 if const { S::ROWS >= 8 } && some == 8 {
-                    self.product::<S, C, 1, 8>(simd, part, at, array::from_fn(|t| token + t));
+                    self.product::<S, C, 1, 8>(simd, part, at, array::from_fn(token));
                 } else if const { S::ROWS >= 4 } && some == 4 {
-                    self.product::<S, C, 1, 4>(simd, part, at, array::from_fn(|t| token + t));
+                    self.product::<S, C, 1, 4>(simd, part, at, array::from_fn(token));
                 } else {
-                    self.product::<S, C, 1, 1>(simd, part, at, [token]);
+                    self.product::<S, C, 1, 1>(simd, part, at, [token(0)]);
                 }
             }
             row += some;
@@ -221,14 +233,13 @@ impl Int8<'_> {
         let x = rests.of_groups(groups.clone());
         if x.len() == groups.len() * len {
             // All of them are refined.
-            self.rows::<S, C, P>(simd, parts, Tile { first, len }, (x, false));
+            self.rows::<S, C, P>(simd, parts, len, (x, false), |t| first + t);
         } else if !x.is_empty() {
             self.outliers::<S, C, P>(simd, parts, rests, first);
         }
     }
 
-    /// Adds the products with rests of some groups: as many rows at a time as share a group, while
-    /// there are registers for them.
+    /// Adds the products with rests of some groups, group by group.
     #[inline(always)]
     fn outliers<S: Simd, C: Codes, const P: usize>(
         &self,
@@ -238,7 +249,7 @@ impl Int8<'_> {
         first: usize,
     ) {
         for (at, g) in parts[0].groups::<C>().enumerate() {
-            let (mut rows, mut x) = rests.of_group(g);
+            let (rows, x) = rests.of_group(g);
             if rows.is_empty() {
                 continue;
             }
@@ -246,53 +257,9 @@ impl Int8<'_> {
             for (of_group, part) in of_group.iter_mut().zip(parts) {
                 *of_group = part.group::<C>(at);
             }
-            while !rows.is_empty() {
-                let some = self.some_rows::<S, C, P>(simd, &of_group, (rows, x), first);
-                (rows, x) = (&rows[some..], &x[some..]);
-            }
+            let token = |t: usize| first + rows[t] as usize;
+            self.rows::<S, C, P>(simd, &of_group, rows.len(), (x, false), token);
         }
-    }
-
-    /// Adds the products of a group of `P` panels with some of these rests, and returns how many.
-    #[inline(always)]
-    fn some_rows<S: Simd, C: Codes, const P: usize>(
-        &self,
-        simd: S,
-        parts: &[Part<'_>; P],
-        (rows, x): (&[u32], &[Group]),
-        first: usize,
-    ) -> usize {
-        let token = |t: usize| first + rows[t] as usize;
-        let at = |some: usize| At { x: &x[..some], stride: some, row: 0, begin: false };
-        if const { P == PANELS && S::PANELS >= PANELS } {
-            if rows.len() >= 6 {
-                self.product::<S, C, P, 6>(simd, parts, at(6), array::from_fn(token));
-                return 6;
-            }
-            let some = rows.len().min(2);
-            if some == 2 {
-                self.product::<S, C, P, 2>(simd, parts, at(2), array::from_fn(token));
-            } else {
-                self.product::<S, C, P, 1>(simd, parts, at(1), array::from_fn(token));
-            }
-            return some;
-        }
-        let some = match rows.len() {
-            8.. if const { S::ROWS >= 8 } => 8,
-            4.. if const { S::ROWS >= 4 } => 4,
-            _ => 1,
-        };
-        for part in parts {
-            let part = &[*part];
-            if const { S::ROWS >= 8 } && some == 8 {
-                self.product::<S, C, 1, 8>(simd, part, at(8), array::from_fn(token));
-            } else if const { S::ROWS >= 4 } && some == 4 {
-                self.product::<S, C, 1, 4>(simd, part, at(4), array::from_fn(token));
-            } else {
-                self.product::<S, C, 1, 1>(simd, part, at(1), array::from_fn(token));
-            }
-        }
-        some
     }
 
     #[inline(always)]

@@ -26,6 +26,7 @@ pub use entry::Source;
 pub use error::{Attempt, CatalogueError};
 pub use fetch::{Listed, Verified};
 pub use progress::{Progress, Quiet};
+pub use stamp::write_whole;
 
 use fetch::Fetcher;
 use std::path::PathBuf;

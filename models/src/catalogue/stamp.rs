@@ -65,7 +65,10 @@ impl Stamp {
 }
 
 /// Writes a small file so that it is either the old one or the new one, never half of it.
-pub(super) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// When it cannot be written or renamed.
+pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".new");
     fs::write(&aside, content)?;
