@@ -2,7 +2,7 @@
 
 use crate::{cpu::median, session::Session};
 use anyhow::ensure;
-use engine::{Composition, FragmentSpec, JoinPolicy};
+use engine::{Composition, FragmentSpec, JoinPolicy, Placement};
 use models::{KvDtype, LoadOptions};
 use serde::Serialize;
 use std::sync::Arc;
@@ -129,7 +129,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// The fragments in order number `run`, before a tail never seen before.
     fn composition(&self, run: usize) -> Composition {
-        let mut placements = self.fragments.clone();
+        let mut placements: Vec<Placement> =
+            self.fragments.iter().map(|tokens| tokens.clone().into()).collect();
         placements.rotate_left(run % self.fragments.len());
         let tail = self.session.filler((1 << 22) + run as u64, self.args.tail_tokens);
         Composition { root: self.session.root.clone(), placements, tail }

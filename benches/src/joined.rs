@@ -40,7 +40,7 @@ pub(crate) fn measure(session: &Session, runs: usize) -> anyhow::Result<Joined> 
     }
     let first_token = |policy, run: usize| {
         let tail = session.filler((1 << 22) + run as u64, TAIL_TOKENS);
-        let placements = fragments.clone();
+        let placements = fragments.iter().map(|tokens| tokens.clone().into()).collect();
         let composition = Composition { root: session.root.clone(), placements, tail };
         session.generate(composition, policy, 1)
     };

@@ -114,6 +114,7 @@ impl Session {
             max_tokens,
             logprobs: None,
             echo: false,
+            seal: None,
         };
         self.engine.submit(request, Box::new(move |event| sender.send(event).is_ok()))?;
         let mut tokens = Vec::new();

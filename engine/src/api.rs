@@ -1,6 +1,6 @@
 //! The engine's plain-data vocabulary: what is asked of it and what it answers.
 
-use crate::JoinPolicy;
+use crate::{JoinPolicy, Seal, Sealed};
 use models::TokenId;
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -49,7 +49,7 @@ pub struct FragmentSpec {
 }
 
 /// What the engine knows of a fragment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FragmentInfo {
     /// Its identity.
     pub id: FragmentId,
@@ -65,17 +65,35 @@ pub struct FragmentInfo {
     pub users: usize,
     /// Hash of its KV bytes, when asked for and encoded.
     pub digest: Option<[u8; 32]>,
+    /// What it saw besides its root, when it is contextual; none of a clean one.
+    pub sealed: Option<Arc<Sealed>>,
+}
+
+/// A fragment in a composition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placement {
+    /// Its own tokens.
+    pub tokens: Arc<[TokenId]>,
+    /// Of a sealed fragment: what it saw. None of a clean one.
+    pub sealed: Option<Arc<Sealed>>,
+}
+
+impl From<Arc<[TokenId]>> for Placement {
+    /// A clean fragment, encoded on the way when it is not cached.
+    fn from(tokens: Arc<[TokenId]>) -> Self {
+        Self { tokens, sealed: None }
+    }
 }
 
 /// Root, placements and tail: what stands before the model for one call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Composition {
     /// Tokens at position 0, the only attention sink. Empty under `recompute` without placements,
     /// where root and tail are one text; and, to measure what a root is worth, under `reuse`:
     /// fragments are then encoded after nothing, each with a sink of its own.
     pub root: Arc<[TokenId]>,
-    /// Fragments in order, by their own tokens. Each is encoded on the way when it is not cached.
-    pub placements: Vec<Arc<[TokenId]>>,
+    /// Fragments in order.
+    pub placements: Vec<Placement>,
     /// What is in no fragment; sees everything; not empty.
     pub tail: Vec<TokenId>,
 }
@@ -145,6 +163,8 @@ pub struct Request {
     pub logprobs: Option<usize>,
     /// Score the tail too (needs `logprobs`).
     pub echo: bool,
+    /// Make a fragment of tail and answer when it ends, unless it is cancelled.
+    pub seal: Option<Seal>,
 }
 
 /// A token's log-probability and the best alternatives, before temperature and penalties.
@@ -233,6 +253,8 @@ pub struct Summary {
     pub recomputed_share: f64,
     /// Rows computed again that the policy or the request chose, by their sequential positions.
     pub selected: Arc<[u32]>,
+    /// The fragment that tail and answer became, when that was asked for.
+    pub sealed: Option<FragmentId>,
     /// Durations.
     pub timings: Timings,
 }

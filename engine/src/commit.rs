@@ -7,7 +7,7 @@ use crate::{
     overlays::{OverlayId, Overlays},
     pages::Pages,
     plan::{Admission, Encode, Eviction, Forward, Plan, Probe, Repairing},
-    runner::{Forwarded, Outcome},
+    runner::{Forwarded, Outcome, Probed},
     sequence::{Sequence, Taken},
     state::State,
 };
@@ -95,8 +95,12 @@ impl State {
             Eviction::Record(id) => {
                 let users = self.fragments.held(id).users;
                 assert_eq!(users, 0, "{id} is evicted while in use");
-                self.stats.evictions += 1;
-                self.discard(id);
+                if self.fragments.held(id).content.is_sealed() {
+                    self.forget(id);
+                } else {
+                    self.stats.evictions += 1;
+                    self.discard(id);
+                }
             }
         }
     }
@@ -114,7 +118,8 @@ impl State {
         let mut job = self.waiting.admit(&admission.tenant, admission.id);
         for need in &job.needs {
             let record = self.fragments.intern(need, self.now);
-            record.users += 1;
+            // What is sealed was held while the job waited.
+            record.users += usize::from(!need.is_sealed());
         }
         for (id, pages) in &admission.records {
             for &page in pages {
@@ -176,14 +181,14 @@ impl State {
     }
 
     /// Takes what a probe scored; when rows are chosen by it, finds or makes their overlay.
-    fn scored(&mut self, probe: &Probe, scores: &[f64]) {
+    fn scored(&mut self, probe: &Probe, probed: &Probed) {
         self.stats.tokens_scored += probe.rows.len() as u64;
         let job = self.running.get_mut(&probe.id).expect("a probed job runs");
         let sequence = job.sequence_mut().expect("only sequences are probed");
         let tail = sequence.tail_rows();
         let repair = sequence.repair.as_mut().expect("only joined rows are scored");
         assert_eq!(repair.scored, probe.rows.start, "rows are scored in order");
-        repair.score(probe.rows.len(), scores, tail);
+        repair.score(probe.rows.len(), probed, tail);
         let (overlays, pages) = (&mut self.overlays, &mut self.pages);
         look_at_overlay(overlays, pages, sequence, (self.shape.page_rows, self.now));
     }
@@ -227,7 +232,9 @@ impl State {
         if publish {
             self.publish(forward.id);
         }
-        if let Some(reason) = end {
+        let Some(reason) = end else { return };
+        let sequence = self.running.get_mut(&forward.id).and_then(Job::sequence_mut);
+        if !sequence.is_some_and(|sequence| sequence.begin_closing(reason)) {
             self.end(forward.id, reason);
         }
     }
@@ -274,21 +281,41 @@ impl State {
 
     /// Ends a running or waiting job and frees what it held.
     fn end(&mut self, id: SequenceId, reason: FinishReason) {
+        let mut sealed = None;
         let mut job = if self.running.contains_key(&id) {
             self.publish(id);
+            if reason != FinishReason::Cancelled {
+                sealed = self.seal(id);
+            }
             self.leave(id)
         } else {
             let tenant = self.waiting.iter().find(|job| job.id == id).map(|job| job.tenant.clone());
             let Some(tenant) = tenant else { return };
-            self.waiting.remove(&tenant, id).expect("a job found is there")
+            let job = self.waiting.remove(&tenant, id).expect("a job found is there");
+            self.release_sealed(&job);
+            job
         };
         if let Some(sequence) = job.sequence_mut() {
             if sequence.times.admitted.is_none() {
                 self.board.leave();
             }
-            sequence.finish(reason);
+            sequence.finish(reason, sealed);
             self.stats.generations_ended += 1;
         }
+    }
+
+    /// Hands the pages of a finished tail over to a record: its fragment needs no prefill.
+    fn seal(&mut self, id: SequenceId) -> Option<FragmentId> {
+        let job = self.running.get_mut(&id).expect("a job at its end runs");
+        let sequence = job.sequence_mut()?;
+        let content = sequence.sealed(&self.shape.fingerprint)?;
+        let record = self.fragments.intern(&content, self.now);
+        // Where it is there already, or on its way, its bytes are the same.
+        if record.pages.is_empty() {
+            record.pages = std::mem::take(&mut sequence.pages);
+            record.encoded = content.tokens.len();
+        }
+        Some(content.id)
     }
 
     fn preempt(&mut self, id: SequenceId) {
@@ -297,6 +324,7 @@ impl State {
             self.publish(id);
             let job = self.leave(id);
             self.stats.preemptions += u64::from(job.sequence().is_some());
+            self.hold_sealed(&job);
             self.waiting.push(job);
         }
     }

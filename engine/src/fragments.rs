@@ -3,15 +3,16 @@
 //! A *record* is a fragment (encoded after a root) or a root (encoded after nothing, once for
 //! each tenant, shared by all its fragments and sequences). A record stays known when its KV is
 //! evicted; encoding it again gives the same bytes, because a record's KV depends on nothing but
-//! what its identity hashes. Invariant: pages are held whole or not at all.
+//! what its identity hashes. Sealed records alone are forgotten with their KV (see `sealed.rs`), and
+//! held by jobs from the moment they are submitted. Invariant: pages are held whole or not at all.
 
-use crate::FragmentId;
+use crate::{FragmentId, Sealed};
 use kernels::PageId;
 use models::TokenId;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What identifies a record, and all that is needed to encode it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Content {
     pub(crate) id: FragmentId,
     pub(crate) tenant: Arc<str>,
@@ -20,6 +21,8 @@ pub(crate) struct Content {
     /// Tokens of the root; empty: this is a root.
     pub(crate) root_tokens: Arc<[TokenId]>,
     pub(crate) tokens: Arc<[TokenId]>,
+    /// What it saw besides its root; `None`: it is clean.
+    pub(crate) sealed: Option<Arc<Sealed>>,
 }
 
 impl Content {
@@ -27,7 +30,7 @@ impl Content {
     pub(crate) fn root(fingerprint: &[u8; 32], tenant: &Arc<str>, tokens: &Arc<[TokenId]>) -> Self {
         let id = identity(fingerprint, tenant, &[], tokens);
         let (tenant, tokens) = (tenant.clone(), tokens.clone());
-        Self { id, tenant, root: None, root_tokens: Arc::from([]), tokens }
+        Self { id, tenant, root: None, root_tokens: Arc::from([]), tokens, sealed: None }
     }
 
     /// A fragment after `root`.
@@ -39,6 +42,7 @@ impl Content {
             root: Some(root.id),
             root_tokens: root.tokens.clone(),
             tokens: tokens.clone(),
+            sealed: None,
         }
     }
 
@@ -56,7 +60,7 @@ pub(crate) struct Record {
     /// Rows encoded so far.
     pub(crate) encoded: usize,
     pub(crate) pinned: bool,
-    /// Running jobs that hold it.
+    /// Running jobs that hold it; of a sealed one, waiting jobs too.
     pub(crate) users: usize,
     /// Moment of the latest use, by the state's counter.
     pub(crate) used_at: u64,

@@ -1,9 +1,9 @@
 //! The handle other threads hold: sends events to the loop thread and waits for answers.
 
 use crate::{
-    Core, Event, FragmentId, FragmentInfo, FragmentSpec, Request, RequestError, Stats,
+    Core, Event, FragmentId, FragmentInfo, FragmentSpec, Placement, Request, RequestError, Stats,
     board::{Board, Message},
-    fragments::identity,
+    fragments::{Content, identity},
     job::{Job, Reply},
     limits::{Budget, check_queue},
     runner::Runner,
@@ -176,6 +176,19 @@ impl Engine {
     /// The id a fragment has, whether it was put or not.
     pub fn fragment_id(&self, tenant: &str, root: &[TokenId], tokens: &[TokenId]) -> FragmentId {
         identity(&self.shape().fingerprint, tenant, root, tokens)
+    }
+
+    /// The id of what is placed after `root`. It exists whether it is cached or not, but what is
+    /// sealed can be placed only while it is.
+    pub fn placement_id(&self, tenant: &str, root: &[TokenId], placed: &Placement) -> FragmentId {
+        let fingerprint = &self.shape().fingerprint;
+        match &placed.sealed {
+            None => identity(fingerprint, tenant, root, &placed.tokens),
+            Some(sealed) => {
+                let root = Content::root(fingerprint, &tenant.into(), &root.into());
+                Content::sealed(fingerprint, &root, &placed.tokens, sealed).id
+            }
+        }
     }
 
     /// A fragment by id; with `digest`, hashes its KV bytes. Blocking.

@@ -2,7 +2,7 @@
 //! put; both need records encoded first, so both are admitted, preempted and ended alike.
 
 use crate::{
-    Composition, FragmentInfo, FragmentSpec, Request, RequestError, SequenceId,
+    Composition, FragmentInfo, FragmentSpec, Placement, Request, RequestError, SequenceId,
     fragments::{Content, Fragments},
     overlays::Overlays,
     policy::Places,
@@ -100,6 +100,11 @@ impl Job {
         self.sequence_mut().expect("only generations are heard").stream = stream;
     }
 
+    /// Sealed fragments that it needs: they are held while it waits, too.
+    pub(crate) fn sealed(&self) -> impl Iterator<Item = &Content> {
+        self.needs.iter().filter(|need| need.is_sealed())
+    }
+
     /// The fragment that a put is about.
     pub(crate) fn subject(&self) -> &Content {
         self.needs.last().expect("a put needs a root and a fragment")
@@ -139,22 +144,25 @@ impl Joined {
     /// its partial attention states are cut as those of a plain prefill are, so the bits are too.
     pub(crate) fn new(shape: &ModelShape, request: &Request) -> Self {
         let Composition { root, placements, tail } = &request.composition;
-        let before = root.len() + placements.iter().map(|tokens| tokens.len()).sum::<usize>();
+        let before = root.len() + placements.iter().map(|p| p.tokens.len()).sum::<usize>();
         if request.policy.is_plain() {
-            let placed = placements.iter().flat_map(|tokens| tokens.iter());
+            let placed = placements.iter().flat_map(|placement| placement.tokens.iter());
             let own = root.iter().chain(placed).chain(tail).copied().collect();
             let (root, placements, repair) = (None, Vec::new(), None);
             return Self { root, placements, own_start: 0, tail_at: before, own, repair };
         }
         let places = Places::new(&request.composition);
         let own_start = request.policy.layout().tail_start(&places);
-        let alone = |tokens| Content::root(&shape.fingerprint, &request.tenant, tokens);
-        let root = (!root.is_empty()).then(|| alone(root));
-        let encoded = |tokens| match &root {
-            Some(root) => Content::after(&shape.fingerprint, root, tokens),
-            None => alone(tokens),
+        let alone = |tokens: &Arc<[models::TokenId]>| {
+            Content::root(&shape.fingerprint, &request.tenant, tokens)
         };
-        let placements = placements.iter().map(encoded).collect();
+        let root = (!root.is_empty()).then(|| alone(root));
+        let placed = |Placement { tokens, sealed }: &Placement| match (&root, sealed) {
+            (Some(root), Some(seen)) => Content::sealed(&shape.fingerprint, root, tokens, seen),
+            (Some(root), None) => Content::after(&shape.fingerprint, root, tokens),
+            (None, _) => alone(tokens),
+        };
+        let placements = placements.iter().map(placed).collect();
         let own = tail.clone();
         let repair = Some(Repair::new(request, places));
         Self { root, placements, own_start, tail_at: 0, own, repair }

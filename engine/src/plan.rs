@@ -2,6 +2,7 @@
 
 use crate::{FragmentId, SequenceId, overlays::OverlayId, policy::Scores, prefix::EntryId};
 use kernels::PageId;
+use models::Weight;
 use std::{fmt, ops::Range};
 
 /// What one step does. Pages named here change hands in `commit`.
@@ -134,7 +135,8 @@ impl fmt::Display for Plan {
         );
         for Probe { id, by, rows } in &self.probes {
             let by = match by {
-                Scores::Attention => "attention",
+                Scores::Tail(Weight::Attention) => "attention",
+                Scores::Tail(Weight::Influence) => "influence",
                 Scores::Deviation => "deviation",
             };
             parts.push(format!("score {} by {by} {}..{}", id.0, rows.start, rows.end));

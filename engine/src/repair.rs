@@ -5,6 +5,7 @@ use crate::{
     fragments::Content,
     overlays::{OverlayId, OverlayKey},
     policy::{Choice, Places, Scores},
+    runner::Probed,
 };
 use kernels::PageId;
 use std::sync::Arc;
@@ -16,9 +17,10 @@ pub(crate) struct Repair {
     choice: Choice,
     /// The rows, once they are chosen: by their sequential positions, ascending.
     pub(crate) selected: Option<Arc<[u32]>>,
-    /// Scores so far: of all rows, each the sum over the rows scored with (`Attention`), or of the
-    /// first rows (`Deviation`).
-    scores: Vec<f64>,
+    /// What all rows weigh so far, each the sum over the rows scored with.
+    weights: Vec<u64>,
+    /// Deviations of the first rows.
+    deviations: Vec<f64>,
     /// Rows scored with, or scored.
     pub(crate) scored: usize,
     /// Where the rows are: held while the sequence runs, once they are chosen and any.
@@ -39,8 +41,17 @@ impl Repair {
             Choice::Rows(rows) => Some(rows.clone()),
             Choice::Scored { .. } => None,
         };
-        let (scores, reserved) = (Vec::new(), Vec::new());
-        Self { policy, places, choice, selected, scores, scored: 0, overlay: None, reserved }
+        Self {
+            policy,
+            places,
+            choice,
+            selected,
+            weights: Vec::new(),
+            deviations: Vec::new(),
+            scored: 0,
+            overlay: None,
+            reserved: Vec::new(),
+        }
     }
 
     /// Rows that an overlay may need.
@@ -62,37 +73,40 @@ impl Repair {
     /// Rows to score with or to score, of a tail of `tail` rows.
     pub(crate) fn rows_to_score(&self, tail: usize) -> usize {
         match self.scoring() {
-            Some(Scores::Attention) => tail - self.scored,
+            Some(Scores::Tail(_)) => tail - self.scored,
             Some(Scores::Deviation) => self.places.rows() - self.scored,
             None => 0,
         }
     }
 
-    /// Takes the scores that `rows` more rows gave; chooses when they were the last.
-    pub(crate) fn score(&mut self, rows: usize, scores: &[f64], tail: usize) {
-        match self.scoring().expect("scores are taken while rows are not chosen") {
-            Scores::Attention => {
-                self.scores.resize(scores.len(), 0.0);
-                // Sums of whole numbers below 2^53: exact, in whatever order.
-                self.scores.iter_mut().zip(scores).for_each(|(to, score)| *to += score);
+    /// Takes what `rows` more rows gave; chooses when they were the last.
+    pub(crate) fn score(&mut self, rows: usize, probed: &Probed, tail: usize) {
+        assert!(self.scoring().is_some(), "scores are taken while rows are not chosen");
+        match probed {
+            Probed::Weights(weights) => {
+                self.weights.resize(weights.len(), 0);
+                let sums = self.weights.iter_mut().zip(weights);
+                sums.for_each(|(to, &weight)| *to = to.saturating_add(weight));
             }
-            Scores::Deviation => self.scores.extend_from_slice(scores),
+            Probed::Deviations(deviations) => self.deviations.extend_from_slice(deviations),
         }
         self.scored += rows;
         if self.rows_to_score(tail) > 0 {
             return;
         }
         let Choice::Scored { choose, rows_max, .. } = self.choice else { unreachable!() };
-        let chosen = choose(&self.policy, &self.places, &self.scores);
+        let mut scores = std::mem::take(&mut self.deviations);
+        scores.extend(std::mem::take(&mut self.weights).into_iter().map(|weight| weight as f64));
+        let chosen = choose(&self.policy, &self.places, &scores);
         assert!(chosen.len() <= rows_max, "{} of {rows_max} rows", chosen.len());
         assert!(chosen.is_sorted_by(|a, b| a < b), "rows in order");
         self.selected = Some(chosen.into());
-        self.scores = Vec::new();
     }
 
     /// Forgets scores that are not whole.
     pub(crate) fn restart(&mut self) {
-        self.scores.clear();
+        self.weights.clear();
+        self.deviations.clear();
         self.scored = 0;
     }
 
@@ -102,11 +116,11 @@ impl Repair {
         Some(OverlayKey::new(root, placements, selected))
     }
 
-    /// Every row that did not see what stands before it is computed again: all but the first
-    /// placement's, which saw the root.
+    /// Every row that did not see what stands before it is computed again: all but those of a
+    /// clean first placement, which saw the root.
     pub(crate) fn is_exact(&self) -> bool {
-        let first = self.places.root + self.places.lengths.first().copied().unwrap_or(0);
-        let later = self.places.root + self.places.rows() - first;
+        let first = self.places.root + self.places.exact;
+        let later = self.places.rows() - self.places.exact;
         let selected = self.selected.iter().flat_map(|selected| selected.iter());
         later == selected.filter(|&&position| position as usize >= first).count()
     }
@@ -116,7 +130,7 @@ impl Repair {
     pub(crate) fn row_layers(&self, tail: usize, layers: usize) -> usize {
         let scoring = match self.choice {
             Choice::Rows(_) => 0,
-            Choice::Scored { by: Scores::Attention, .. } => tail * layers,
+            Choice::Scored { by: Scores::Tail(_), .. } => tail * layers,
             Choice::Scored { by: Scores::Deviation, .. } => self.places.rows() * layers.min(2),
         };
         scoring + self.selected.as_ref().map_or(0, |selected| selected.len()) * layers

@@ -70,7 +70,7 @@ impl Rows {
     ) {
         let mut runs: Vec<Run<'_>> = std::mem::take(&mut self.runs);
         match probe.by {
-            Scores::Attention => self.add_tail(probe, state, &mut runs),
+            Scores::Tail(_) => self.add_tail(probe, state, &mut runs),
             Scores::Deviation => self.add_placed(probe, state, &mut runs),
         }
         self.runs = self.hand_over(runs, forward);
@@ -224,9 +224,9 @@ impl Rows {
 /// The runs before a sequence's own: its root and its placements, and where rows were computed
 /// again an overlay, with so many rows of it, over rows that are hidden.
 ///
-/// A fragment was encoded right after the root: its shift is how far it stands from there. The
-/// root and rows computed again stand where they were computed. Runs that are weighed apart come
-/// first.
+/// A clean fragment was encoded right after the root: its shift is how far it stands from there; a
+/// sealed one says where it stood. The root and rows computed again stand where they were computed.
+/// Runs that are weighed apart come first.
 fn push_joined<'a>(
     sequence: &'a Sequence,
     state: &'a State,
@@ -243,7 +243,8 @@ fn push_joined<'a>(
     for (i, placement) in sequence.placements.iter().enumerate() {
         let (pages, rows) = (&held(state, placement.id).pages, placement.tokens.len() as u32);
         let hidden = overlay.and_then(|(overlay, _)| overlay.hidden[i].as_ref());
-        runs.push(Run { hidden, ..Run::new(pages, rows, start, (start - root_rows) as i32) });
+        let from = placement.sealed.as_ref().map_or(root_rows, |sealed| sealed.start);
+        runs.push(Run { hidden, ..Run::new(pages, rows, start, start as i32 - from as i32) });
         start += if is_sequential { rows } else { 0 };
     }
     if !is_sequential {

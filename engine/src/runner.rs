@@ -25,10 +25,18 @@ pub(crate) struct Runner {
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) forwards: Vec<Forwarded>,
-    /// What each probe scored: one number for each row of the placements, or of the probe.
-    pub(crate) scores: Vec<Vec<f64>>,
+    /// What each probe gave.
+    pub(crate) scores: Vec<Probed>,
     /// Building the table took this long.
     pub(crate) join: Duration,
+}
+
+/// What the rows of a probe gave.
+pub(crate) enum Probed {
+    /// Of each row of the placements, what it weighs with these rows of the tail.
+    Weights(Vec<u64>),
+    /// Of each row of the probe, its deviation.
+    Deviations(Vec<f64>),
 }
 
 /// What forwarding a sequence's rows gave.
@@ -86,24 +94,25 @@ impl Runner {
     }
 
     /// Forwards the rows of a probe.
-    fn score(&mut self, probe: &Probe, state: &State) -> Vec<f64> {
+    fn score(&mut self, probe: &Probe, state: &State) -> Probed {
         let Self { model, rows, .. } = self;
         let sequence = state.running[&probe.id].sequence().expect("sequences are probed");
         let places = &sequence.repair.as_ref().expect("only joined rows are scored").places;
-        let mut scores = Vec::new();
+        let mut probed = Probed::Weights(Vec::new());
         rows.with_probe(probe, state, |batch| match probe.by {
-            Scores::Attention => {
+            Scores::Tail(by) => {
                 let rows = batch.spans[0].runs.iter().map(|run| run.rows as usize).sum();
                 let mut mass = vec![0; rows];
-                model.weigh(batch, &mut mass);
-                let placed = &mass[places.root..places.root + places.rows()];
-                scores.extend(placed.iter().map(|&mass| mass as f64));
+                model.weigh(batch, by, &mut mass);
+                mass.truncate(places.root + places.rows());
+                probed = Probed::Weights(mass.split_off(places.root));
             }
             Scores::Deviation => {
-                scores.resize(batch.tokens.len(), 0.0);
-                model.deviate(batch, &mut scores);
+                let mut deviations = vec![0.0; batch.tokens.len()];
+                model.deviate(batch, &mut deviations);
+                probed = Probed::Deviations(deviations);
             }
         });
-        scores
+        probed
     }
 }

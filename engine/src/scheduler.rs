@@ -101,15 +101,16 @@ impl<'a> Draft<'a> {
         job.is_joined(&self.state.fragments, &self.state.overlays)
     }
 
-    /// One row for every sequence that lacks one row. Returns how many found no page for it.
+    /// One row for every sequence that lacks one row, or has no page for more. Returns how many
+    /// found no page for it.
     fn decode(&mut self) -> usize {
         let mut starved = 0;
         for job in self.going_on() {
             let Some(sequence) = job.sequence() else { continue };
-            if sequence.rows_missing() > 1 || !self.is_joined(job) {
+            let full = sequence.rows == self.rows_held(sequence);
+            if (sequence.rows_missing() > 1 && !full) || !self.is_joined(job) {
                 continue;
             }
-            let full = sequence.rows == sequence.pages.len() * self.state.shape.page_rows;
             let grow = if full { self.free.next().copied() } else { None };
             if full && grow.is_none() {
                 starved += 1;
@@ -118,6 +119,11 @@ impl<'a> Draft<'a> {
             }
         }
         starved
+    }
+
+    /// Rows that a sequence's pages hold.
+    fn rows_held(&self, sequence: &Sequence) -> usize {
+        sequence.pages.len() * self.state.shape.page_rows
     }
 
     fn forward(&mut self, id: SequenceId, sequence: &Sequence, count: usize, grow: Option<PageId>) {
@@ -157,6 +163,7 @@ impl<'a> Draft<'a> {
             if let Some(repair) = sequence.repair.as_ref().filter(|_| !self.is_joined(job)) {
                 self.repair(job.id, sequence, repair);
             } else if sequence.rows_missing() > 1 {
+                // Where there is no page for more, the next row came with `decode`.
                 let count = self.chunk(sequence);
                 if count > 0 {
                     self.prefill_rows -= count;
@@ -216,7 +223,8 @@ impl<'a> Draft<'a> {
 
     /// The most rows of a prefill that rows and logits allow.
     fn chunk(&self, sequence: &Sequence) -> usize {
-        let count = sequence.rows_missing().min(self.rows).min(self.prefill_rows);
+        let room = self.rows_held(sequence) - sequence.rows;
+        let count = sequence.rows_missing().min(room).min(self.rows).min(self.prefill_rows);
         let rows = sequence.rows..sequence.rows + count;
         // Rows that want logits stand at the end: each one too many shortens the chunk by one.
         count - sequence.logits_wanted(&rows).saturating_sub(self.logits)
@@ -345,13 +353,15 @@ fn evictable(state: &State, kept: &Kept, pages: usize) -> (Vec<Eviction>, usize)
         .filter(|(id, overlay)| overlay.users == 0 && !kept.overlays.contains(id))
         .map(|(id, overlay)| (overlay.used_at, overlay.pages.len(), Eviction::Overlay(id)));
     let mut unused: Vec<_> = records.chain(prefixes).chain(overlays).collect();
-    // Entries of one moment: the later entered stand deeper, and go first.
+    // What can be computed again goes before what cannot. Entries of one moment: the later entered
+    // stand deeper, and go first.
     unused.sort_by_key(|(used_at, _, eviction)| {
-        let depth = match eviction {
-            Eviction::Record(_) | Eviction::Overlay(_) => None,
-            Eviction::Prefix(id) => Some(std::cmp::Reverse(*id)),
+        let (is_lost, depth) = match eviction {
+            Eviction::Record(id) => (state.fragments.held(*id).content.is_sealed(), None),
+            Eviction::Overlay(_) => (false, None),
+            Eviction::Prefix(id) => (false, Some(std::cmp::Reverse(*id))),
         };
-        (*used_at, depth)
+        (is_lost, *used_at, depth)
     });
     let mut freed = 0;
     let enough = |&(_, frees, _): &(u64, usize, Eviction)| {

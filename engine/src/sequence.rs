@@ -1,7 +1,7 @@
 //! A sequence: one live generation. What it was asked, how far it is, and its reader.
 
 use crate::{
-    Counts, Event, FinishReason, FragmentId, Request, RequestError, Sink, Summary, Timings,
+    Counts, Event, FinishReason, FragmentId, Request, RequestError, Sealed, Sink, Summary, Timings,
     TokenLogprob, fragments::Content, job::Joined, policy::Layout, repair::Repair, text::Text,
 };
 use kernels::PageId;
@@ -32,6 +32,8 @@ pub(crate) struct Sequence {
     pub(crate) prompt_len: usize,
     /// Tokens the answer may have: `max_tokens`, or fewer where the context ends.
     pub(crate) output_max: usize,
+    /// Where the answer ended, and why, when rows are still wanted to seal it.
+    pub(crate) closing: Option<(usize, FinishReason)>,
     pub(crate) pages: Vec<PageId>,
     /// Own rows computed.
     pub(crate) rows: usize,
@@ -78,11 +80,13 @@ impl Sequence {
             tail: request.composition.tail.len(),
             ..Counts::default()
         };
-        let output_max = request.max_tokens.min(shape.context_max - given);
+        let closing = closing_len(&request);
+        let output_max = request.max_tokens.min(shape.context_max - given - closing);
         // At most a context's worth, and no step has to ask for more.
-        own.reserve_exact(output_max);
+        own.reserve_exact(output_max + closing);
         Self {
             output_max,
+            closing: None,
             prompt_len,
             root,
             placements,
@@ -106,7 +110,8 @@ impl Sequence {
 
     /// The answer so far.
     pub(crate) fn output(&self) -> &[TokenId] {
-        &self.own[self.prompt_len..]
+        let end = self.closing.map_or(self.own.len(), |(end, _)| end);
+        &self.own[self.prompt_len..end]
     }
 
     /// Pages of its own run, and those it keeps for rows that are not chosen yet.
@@ -120,14 +125,45 @@ impl Sequence {
         self.own.len() - self.rows
     }
 
-    /// Own rows at the very end: the last token of an answer is never forwarded.
+    /// Own rows at the very end: the last token of an answer is forwarded only to be sealed.
     pub(crate) fn rows_max(&self) -> usize {
-        self.prompt_len + self.output_max.saturating_sub(1)
+        match &self.request.seal {
+            None => self.prompt_len + self.output_max.saturating_sub(1),
+            Some(seal) => self.prompt_len + self.output_max + seal.closing.len(),
+        }
     }
 
     /// Another token is wanted after the last row.
     pub(crate) fn wants_token(&self) -> bool {
-        self.output().len() < self.output_max
+        self.closing.is_none() && self.output().len() < self.output_max
+    }
+
+    /// The answer is over. `true`: not yet at its end, because rows are wanted to seal it.
+    pub(crate) fn begin_closing(&mut self, reason: FinishReason) -> bool {
+        let Some(seal) = self.request.seal.as_ref().filter(|_| self.closing.is_none()) else {
+            return false;
+        };
+        self.closing = Some((self.own.len(), reason));
+        self.own.extend(&seal.closing);
+        self.rows_missing() > 0
+    }
+
+    /// What tail and answer are as a fragment: nothing where they were computed after nothing, or
+    /// not to their end.
+    pub(crate) fn sealed(&self, fingerprint: &[u8; 32]) -> Option<Content> {
+        let root =
+            self.root.as_ref().filter(|_| self.closing.is_some() && self.rows_missing() == 0)?;
+        let tokens = Arc::from(&self.own[..]);
+        if self.placements.is_empty() {
+            return Some(Content::after(fingerprint, root, &tokens));
+        }
+        let seen = Sealed {
+            saw: self.placements.iter().map(|placement| placement.id).collect(),
+            policy: self.request.policy,
+            selected: self.selected(),
+            start: self.own_start as u32,
+        };
+        Some(Content::sealed(fingerprint, root, &tokens, &Arc::new(seen)))
     }
 
     /// Own rows that may come from a cache: the last row is always computed, and so are those
@@ -147,7 +183,9 @@ impl Sequence {
     /// Why nothing more is generated, if so.
     pub(crate) fn limit_reached(&self) -> Option<FinishReason> {
         let output = self.output().len();
-        if output >= self.request.max_tokens {
+        if let Some((_, reason)) = self.closing {
+            Some(reason)
+        } else if output >= self.request.max_tokens {
             Some(FinishReason::Length)
         } else {
             (output >= self.output_max).then_some(FinishReason::Context)
@@ -204,7 +242,7 @@ impl Sequence {
     /// See [`Summary::recomputed_share`].
     fn recomputed_share(&self) -> f64 {
         let placements = &self.request.composition.placements;
-        let placed: usize = placements.iter().map(|tokens| tokens.len()).sum();
+        let placed: usize = placements.iter().map(|placement| placement.tokens.len()).sum();
         match &self.repair {
             _ if placed == 0 => 0.0,
             None => 1.0,
@@ -263,8 +301,8 @@ impl Sequence {
         Taken { heard, generated: true, end: stop.or_else(|| self.limit_reached()) }
     }
 
-    /// Tells the reader the end.
-    pub(crate) fn finish(&mut self, finish_reason: FinishReason) {
+    /// Tells the reader the end, and what tail and answer became.
+    pub(crate) fn finish(&mut self, finish_reason: FinishReason, sealed: Option<FragmentId>) {
         let text = self.text.finish();
         self.count_recomputed();
         self.counts.output = self.output().len();
@@ -275,10 +313,16 @@ impl Sequence {
             counts: self.counts,
             recomputed_share: self.recomputed_share(),
             selected: self.selected(),
+            sealed,
             timings: self.times.timings(self.counts.output),
         };
         self.stream.end(Event::Finished { text, summary });
     }
+}
+
+/// Tokens put behind an answer to seal it.
+pub(crate) fn closing_len(request: &Request) -> usize {
+    request.seal.as_ref().map_or(0, |seal| seal.closing.len())
 }
 
 /// What came of a sampled token.

@@ -10,7 +10,7 @@ use crate::{
     pages::Pages,
     prefix::Prefixes,
     queue::Queue,
-    sequence::Sequence,
+    sequence::{Sequence, closing_len},
 };
 use models::ModelShape;
 use std::{collections::BTreeMap, sync::Arc};
@@ -81,6 +81,7 @@ impl State {
             pinned: record.pinned,
             users: record.users,
             digest: None,
+            sealed: record.content.sealed.clone(),
         })
     }
 
@@ -103,8 +104,22 @@ impl State {
         }
     }
 
+    /// Holds the sealed records of a job that waits.
+    pub(crate) fn hold_sealed(&mut self, job: &Job) {
+        for need in job.sealed() {
+            self.fragments.get_mut(need.id).expect("a sealed fragment in use is known").users += 1;
+        }
+    }
+
+    /// A waiting job is no more: it holds no sealed records.
+    pub(crate) fn release_sealed(&mut self, job: &Job) {
+        for need in job.sealed() {
+            self.fragments.get_mut(need.id).expect("a sealed fragment in use is known").users -= 1;
+        }
+    }
+
     /// Panics unless the books agree: every page has exactly the owners that its count says, and
-    /// users of records are the running jobs that need them.
+    /// users of records are the running jobs that need them, and the waiting ones of what is sealed.
     pub(crate) fn check_integrity(&self) {
         let records = || self.fragments.iter().flat_map(|record| &record.pages).copied();
         let prefixes = self.prefixes.iter().map(|(_, entry)| entry.page);
@@ -117,7 +132,8 @@ impl State {
             assert_eq!(self.pages.owners(page), 1, "{page:?} {what}");
         }
         let mut users: BTreeMap<FragmentId, usize> = BTreeMap::new();
-        for need in self.running.values().flat_map(|job| &job.needs) {
+        let running = self.running.values().flat_map(|job| &job.needs);
+        for need in running.chain(self.waiting.iter().flat_map(Job::sealed)) {
             *users.entry(need.id).or_default() += 1;
         }
         for record in self.fragments.iter() {
@@ -142,7 +158,8 @@ impl State {
             let held = sequence.pages.len() * self.shape.page_rows;
             assert!(sequence.rows <= held, "rows stand in pages");
             assert!(sequence.rows < sequence.own.len(), "a running sequence has a row to compute");
-            assert!(sequence.own.len() <= sequence.prompt_len + sequence.output_max, "too long");
+            let most = sequence.prompt_len + sequence.output_max + closing_len(&sequence.request);
+            assert!(sequence.own.len() <= most, "too long");
         }
     }
 

@@ -165,6 +165,7 @@ impl Core {
             let _ = put.reply.send(Ok(info));
             return;
         }
+        self.state.hold_sealed(&job);
         self.state.waiting.push(job);
     }
 

@@ -6,6 +6,7 @@ use crate::{
     job::{Job, Work},
     limits::{LOGPROBS_MAX, PIN_SHARE, PLACEMENTS_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX},
     policy::{Choice, Places},
+    sequence::closing_len,
     state::State,
 };
 use models::{ModelShape, TokenId};
@@ -25,9 +26,10 @@ pub(crate) fn check_request(
     if needs_root || !composition.root.is_empty() {
         check_tokens("the root", &composition.root, shape)?;
     }
-    for tokens in &composition.placements {
-        check_tokens("a fragment", tokens, shape)?;
+    for placement in &composition.placements {
+        check_tokens("a fragment", &placement.tokens, shape)?;
     }
+    check_seal(request, shape)?;
     check_tokens("the tail", &composition.tail, shape)?;
     let placements = composition.placements.len();
     range("compose", placements, placements <= PLACEMENTS_MAX, "at most 4096 fragments")?;
@@ -69,10 +71,24 @@ fn check_policy(request: &Request) -> Result<(), RequestError> {
     range("selected", "unordered", selected.is_sorted_by(|a, b| a < b), expected)
 }
 
-/// Positions that a composition takes as it is joined.
+/// What is sealed, or was, stands after a root; and tail and answer have a run of their own only
+/// where fragments are joined.
+fn check_seal(request: &Request, shape: &ModelShape) -> Result<(), RequestError> {
+    let Request { composition, policy, seal, .. } = request;
+    let is_rooted = !composition.root.is_empty();
+    let is_placed = composition.placements.iter().any(|placement| placement.sealed.is_some());
+    range("root", "empty", is_rooted || !is_placed, "what sealed fragments were sealed after")?;
+    let Some(seal) = seal else { return Ok(()) };
+    let can_seal = is_rooted && !policy.is_plain();
+    range("seal", format!("given under {policy}"), can_seal, "absent unless fragments are joined")?;
+    if seal.closing.is_empty() { Ok(()) } else { check_tokens("closing", &seal.closing, shape) }
+}
+
+/// Positions that a composition takes as it is joined, and what closes its answer.
 fn positions(request: &Request) -> usize {
     let Request { composition, policy, .. } = request;
-    policy.layout().tail_start(&Places::new(composition)) + composition.tail.len()
+    let start = policy.layout().tail_start(&Places::new(composition));
+    start + composition.tail.len() + closing_len(request)
 }
 
 /// Refuses a fragment that no state of the engine could encode.
@@ -147,39 +163,48 @@ fn range(
 }
 
 impl State {
-    /// Refuses a job that pinned fragments leave too little memory for, now and later; and a pin
-    /// that would leave too little for what was accepted already.
+    /// Refuses a job that pinned fragments leave too little memory for, now and later; and a pin,
+    /// or sealed fragments to be held, that would leave too little for what was accepted already.
     pub(crate) fn check_job(&self, job: &Job) -> Result<(), RequestError> {
         for need in &job.needs {
             let expected = "an identity no other tokens have";
             range("fragment", need.id, self.fragments.agrees(need), expected)?;
         }
+        if let Some(gone) = job.sealed().find(|need| self.fragments.get(need.id).is_none()) {
+            return Err(RequestError::UnknownFragment(gone.id));
+        }
         let total = self.pages.total();
         let page_rows = self.shape.page_rows;
-        let pinned = self.pinned_with(None);
-        let besides = |job: &Job, pinned: &Pinned| pinned.pages_besides(job);
-        check_pages(job.pages_max(page_rows), total - besides(job, &pinned))?;
-        if !matches!(&job.work, Work::Put(put) if put.pin) {
+        let pinned = self.pinned_with(&[]);
+        check_pages(job.pages_max(page_rows), total - pinned.pages_besides(job))?;
+        let is_pin = matches!(&job.work, Work::Put(put) if put.pin);
+        let pin = is_pin.then(|| job.subject());
+        let more: Vec<&Content> = job.sealed().chain(pin).collect();
+        if more.is_empty() {
             return Ok(());
         }
-        let pinned = self.pinned_with(Some(job.subject()));
-        let is_small = pinned.pages() <= total / PIN_SHARE;
-        let leaves_room =
-            self.jobs().all(|job| job.pages_max(page_rows) + besides(job, &pinned) <= total);
+        let pinned = self.pinned_with(&more);
+        let needed = |job: &Job| job.pages_max(page_rows) + pinned.pages_besides(job);
+        let most = self.jobs().map(needed).max().unwrap_or(0);
+        if !is_pin {
+            return check_pages(most, total);
+        }
+        let (is_small, leaves_room) = (pinned.pages() <= total / PIN_SHARE, most <= total);
         let given = format!("true, for {} of {total} pages in all", pinned.pages());
         let expected = "false unless pinned fragments take at most half of the KV memory and \
                         leave room for every request accepted before";
         range("pin", given, is_small && leaves_room, expected)
     }
 
-    fn pinned_with(&self, more: Option<&Content>) -> Pinned {
+    fn pinned_with(&self, more: &[&Content]) -> Pinned {
         let records = self.fragments.iter().filter(|r| r.pinned).map(|r| &r.content);
         let coming = self
             .jobs()
             .filter(|job| matches!(&job.work, Work::Put(put) if put.pin))
             .map(Job::subject);
         let page_rows = self.shape.page_rows;
-        let all = records.chain(coming).chain(more);
+        let held = self.jobs().flat_map(Job::sealed);
+        let all = records.chain(coming).chain(held).chain(more.iter().copied());
         Pinned(all.map(|content| (content.id, content.pages(page_rows))).collect())
     }
 
@@ -193,7 +218,7 @@ impl State {
     }
 }
 
-/// Pages of fragments that are pinned, or being put to be.
+/// Pages of fragments that are pinned, or being put to be, or sealed and needed by jobs.
 struct Pinned(std::collections::BTreeMap<crate::FragmentId, usize>);
 
 impl Pinned {

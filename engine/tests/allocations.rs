@@ -30,7 +30,9 @@ fn stepwise(arch: &str) -> (Engine, Core) {
 }
 
 fn request(policy: JoinPolicy, sampling: Sampling, max_tokens: usize) -> Request {
-    let placements = [[5, 6, 7].as_slice(), &[90, 91]].map(Arc::from).to_vec();
+    let placements =
+        [[5, 6, 7].as_slice(), &[90, 91]].map(|tokens| Arc::<[u32]>::from(tokens).into());
+    let placements = placements.to_vec();
     Request {
         tenant: "test".into(),
         composition: Composition { root: ROOT.into(), placements, tail: vec![77, 78, 79] },
@@ -42,6 +44,7 @@ fn request(policy: JoinPolicy, sampling: Sampling, max_tokens: usize) -> Request
         max_tokens,
         logprobs: None,
         echo: false,
+        seal: None,
     }
 }
 

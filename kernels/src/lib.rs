@@ -3,7 +3,7 @@
 //! Each op folder holds `mod.rs` (the public function: formula, shapes, choice of variant),
 //! `reference.rs` (plain loops accumulating in f64: the specification), `cpu.rs` (the fast path)
 //! and `cases.rs` (the shapes and inputs that drive both tests and benches). `rope`, `kv_append`,
-//! `kv_deviation`, `merge` and `sampling` have one path for every machine, and no cases.
+//! `kv_deviation`, `kv_norm`, `merge` and `sampling` have one path for every machine, and no cases.
 //!
 //! Invariant: no op's result for a row depends on which other rows are in the batch, on how a
 //! long input was cut, or on the number of threads.
@@ -19,6 +19,7 @@ mod isa;
 mod kv;
 mod kv_append;
 mod kv_deviation;
+mod kv_norm;
 mod matmul;
 mod memory;
 mod merge;
@@ -42,6 +43,7 @@ pub use isa::{Isa, UnknownIsa};
 pub use kv::{HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PageId, PoolError, RowAddr, UnknownKvDtype};
 pub use kv_append::{KvRows, kv_append};
 pub use kv_deviation::kv_deviation;
+pub use kv_norm::kv_norm;
 pub use matmul::{Input, Matrix, PackError, Refine, matmul, matmul_each};
 pub use memory::Arena;
 pub use merge::{PartialState, merge};

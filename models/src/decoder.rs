@@ -7,7 +7,7 @@ use crate::description::{Description, LayerKind};
 use crate::narrow::Narrow;
 use crate::parts::{Layer, Parts};
 use crate::rope::Frequencies;
-use crate::{Batch, Model, ModelShape};
+use crate::{Batch, Model, ModelShape, Weight};
 use kernels::{
     AttentionScratch, AttentionShape, Cpu, Input, KvPool, KvRows, PageId, Queries, Refine,
     RopeTable,
@@ -95,7 +95,7 @@ impl Decoder {
         rows.keys_and_values(cpu, layer, d.norm_eps);
         let at = KvRows { layer: index, writes: batch.writes, positions, rope };
         match &task {
-            Task::All | Task::KvOnly | Task::Weigh(_) => {
+            Task::All | Task::KvOnly | Task::Weigh(..) => {
                 kernels::kv_append(cpu, kv, &at, rows.k, rows.v);
             }
             Task::Reread | Task::Deviate(_) => {}
@@ -109,8 +109,22 @@ impl Decoder {
         rows.queries(cpu, layer, d.norm_eps);
         let queries = Queries { layer: index, q: rows.q, positions, spans: batch.spans, rope };
         let shape = attention_shape(d, kind);
-        if let Task::Weigh(mass) = task {
-            kernels::attention_mass(cpu, kv, &shape, &queries, rows.attention, mass);
+        match task {
+            Task::Weigh(Weight::Attention, mass) => {
+                kernels::attention_mass(cpu, kv, &shape, &queries, rows.attention, mass);
+            }
+            Task::Weigh(Weight::Influence, mass) => {
+                let mut attention = vec![0; mass.len()];
+                kernels::attention_mass(cpu, kv, &shape, &queries, rows.attention, &mut attention);
+                let mut norms = vec![0.0; mass.len()];
+                kernels::kv_norm(cpu, kv, index, batch.spans[0].runs, &mut norms);
+                for ((to, share), norm) in mass.iter_mut().zip(attention).zip(norms) {
+                    // Sums that saturate depend on no order either.
+                    let norm = (norm * NORM_ONE).round() as u64;
+                    *to = to.saturating_add(share.saturating_mul(norm));
+                }
+            }
+            _ => {}
         }
         kernels::attention(cpu, kv, &shape, &queries, rows.attention, rows.attended);
         // Means of values: the outliers that a model has are elsewhere.
@@ -179,14 +193,17 @@ impl Decoder {
     }
 }
 
+/// What [`Weight::Influence`] counts for a squared norm of 1.
+const NORM_ONE: f64 = 256.0;
+
 /// What a layer is computed for.
 enum Task<'a> {
     /// The residual stream behind it.
     All,
     /// Its K and V alone.
     KvOnly,
-    /// The residual stream, and the attention that rows get.
-    Weigh(&'a mut [u64]),
+    /// The residual stream, and what rows weigh.
+    Weigh(Weight, &'a mut [u64]),
     /// The residual stream, over K and V that pages hold.
     Reread,
     /// How far its V is from what pages hold.
@@ -223,10 +240,10 @@ impl Model for Decoder {
         self.narrow = narrow;
     }
 
-    fn weigh(&mut self, batch: &Batch<'_>, mass: &mut [u64]) {
+    fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64]) {
         self.embed(batch);
         for index in 0..self.shape.layers {
-            self.layer(index, batch, Task::Weigh(mass));
+            self.layer(index, batch, Task::Weigh(by, mass));
         }
     }
 

@@ -30,7 +30,7 @@ pub use gguf::Gguf;
 pub use kernels::{Isa, KvDtype};
 pub use load::{LoadOptions, Loaded, ModelInfo, load, load_text, physical_cores};
 pub use load_error::LoadError;
-pub use model::{Batch, Model, ModelShape, TokenId};
+pub use model::{Batch, Model, ModelShape, TokenId, Weight};
 pub use narrow::emptied;
 pub use safetensors::Safetensors;
 pub use tokenizer::{

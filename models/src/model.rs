@@ -49,6 +49,16 @@ pub struct Batch<'a> {
     pub logits_rows: &'a [usize],
 }
 
+/// What a row weighs with those that attend to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// The attention it gets: [`kernels::MASS_ONE`] is the whole attention of a row and head.
+    Attention,
+    /// In each layer, the attention it gets times the squared norm of its V, in units of 1/256:
+    /// attention alone counts rows that are looked at and add next to nothing.
+    Influence,
+}
+
 /// Computes logits over KV pages that it holds and the engine owns.
 pub trait Model: Send {
     /// The numbers to plan with.
@@ -60,12 +70,11 @@ pub trait Model: Send {
     /// the other rows of the batch.
     fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>);
 
-    /// Writes K and V of all rows like [`Model::forward`], and adds to `mass` the attention that
-    /// each row of the one span's runs gets from them, in all heads and layers: in units of
-    /// [`kernels::MASS_ONE`] for one row and head, one run after another.
+    /// Writes K and V of all rows like [`Model::forward`], and adds to `mass` what each row of the
+    /// one span's runs weighs with them, summed over heads and layers, one run after another.
     ///
     /// However rows are cut into calls, the sums are the same.
-    fn weigh(&mut self, batch: &Batch<'_>, mass: &mut [u64]);
+    fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64]);
 
     /// Fills `deviations` with how far V of each row at layer 1 would be from what pages hold, were
     /// layer 0 computed afresh: the sum of squares over heads and dims. `writes` names the rows

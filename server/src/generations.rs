@@ -251,7 +251,7 @@ impl Generations {
     /// background, until it ends by itself.
     pub fn start(&self, request: Request, options: Options) -> Result<Reader, ApiError> {
         let composition = &request.composition;
-        let placed = composition.placements.iter().map(|tokens| tokens.len()).sum::<usize>();
+        let placed = composition.placements.iter().map(|placed| placed.tokens.len()).sum::<usize>();
         let generation = Arc::new(Generation {
             id: random_id("gen_"),
             tenant: Arc::clone(&request.tenant),

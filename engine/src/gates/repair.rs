@@ -6,7 +6,7 @@ use crate::{
     policy::{Choice, Places, Scores},
 };
 use kernels::{HiddenRows, RowAddr, Run, Span};
-use models::{Batch, Model, TokenId};
+use models::{Batch, Model, TokenId, Weight};
 
 /// A policy that computes every row again that did not see what stands before it gives what plain
 /// prefill gives.
@@ -30,6 +30,7 @@ pub(super) fn overlay(model: &mut dyn Model, sample: &Sample) -> f32 {
         JoinPolicy::Boundary { tokens: 2 },
         JoinPolicy::Query { ratio: 0.3 },
         JoinPolicy::Deviation { ratio: 0.3 },
+        JoinPolicy::Auto { quality: 0.98 },
     ];
     let mut error = 0.0_f32;
     for policy in policies {
@@ -69,12 +70,13 @@ fn repaired(model: &mut dyn Model, sample: &Sample, policy: JoinPolicy, chunk: u
         .collect();
     let joined = sequential(&root, &fragments.iter().collect::<Vec<_>>());
     let before: Vec<_> = joined.iter().map(|written| desk.digest(written)).collect();
-    let lengths = sample.fragments.iter().map(Vec::len).collect();
-    let places = Places { root: sample.root.len(), lengths, tail: sample.tail.len() };
+    let lengths: Vec<_> = sample.fragments.iter().map(Vec::len).collect();
+    let exact = lengths.first().copied().unwrap_or(0);
+    let places = Places { root: sample.root.len(), lengths, exact, tail: sample.tail.len() };
     let selected = match policy.choice(&places) {
         Choice::Rows(rows) => rows.to_vec(),
-        Choice::Scored { by: Scores::Attention, choose, .. } => {
-            choose(&policy, &places, &weigh(&mut desk, sample, &joined, chunk))
+        Choice::Scored { by: Scores::Tail(by), choose, .. } => {
+            choose(&policy, &places, &weigh(&mut desk, sample, &joined, (by, chunk)))
         }
         Choice::Scored { by: Scores::Deviation, choose, .. } => {
             choose(&policy, &places, &deviate(&mut desk, sample, &joined, chunk))
@@ -105,8 +107,13 @@ fn hidden(desk: &Desk<'_>, joined: &[Written], selected: &[u32]) -> Vec<HiddenRo
     joined.iter().map(of).collect()
 }
 
-/// The attention that rows of fragments get from the tail.
-fn weigh(desk: &mut Desk<'_>, sample: &Sample, joined: &[Written], chunk: usize) -> Vec<f64> {
+/// What rows of fragments weigh with the tail.
+fn weigh(
+    desk: &mut Desk<'_>,
+    sample: &Sample,
+    joined: &[Written],
+    (by, chunk): (Weight, usize),
+) -> Vec<f64> {
     let start = joined.last().map_or(0, Written::end);
     let own = desk.blank(sample.tail.len(), start);
     let fragments = sample.root.len()..start as usize;
@@ -128,6 +135,7 @@ fn weigh(desk: &mut Desk<'_>, sample: &Sample, joined: &[Written], chunk: usize)
                 spans: &spans,
                 logits_rows: &[],
             },
+            by,
             &mut mass,
         );
         let placed = scores.iter_mut().zip(&mass[fragments.clone()]);

@@ -1,19 +1,20 @@
-//! `auto`: boundary rows, and the rows the tail attends to most, as many as this composition needs.
+//! `auto`: the rows that move the tail most are computed again, as many as this composition needs.
 //!
-//! Of all rows of fragments, those of the first saw exactly what stands before them; the others did
-//! not. `auto` computes again the first rows of every later fragment, where encoding alone shows
-//! most, and then those later rows that the tail attends to most over rows as they are cached
-//! (as `query` does, but never in the first fragment, where there is nothing to mend), until so
-//! much of the attention that the tail pays to fragments falls on rows that are the first
-//! fragment's or computed again as `quality` says. A tail whose attention is concentrated pays for
-//! few rows.
+//! What a row adds to whoever attends to it is its V, times the attention: rows that are looked at
+//! and add next to nothing (sinks, commas) crowd out others when attention alone is counted, as
+//! `query` counts it. `auto` scores rows by attention times the squared norm of V, from the tail over
+//! rows as they are cached, in all heads and layers. Rows of a clean first fragment saw exactly what
+//! stands before them: there is nothing to mend. Of the others it computes the best again, until so
+//! much of the whole score falls on rows that are exact or computed again as `quality` says. A tail
+//! that few rows move pays for few rows.
 //!
 //! Never more than a fifth of the rows, the scoring pass included. A tail too long to score within
-//! that gets boundary rows alone. `quality` is this share of attention and no promise about
-//! answers; 1 is `recompute`. Fragments stay in the caller's order, and nothing is tempered.
+//! that gets the first rows of every fragment, where encoding alone shows most. `quality` is this
+//! share of the score and no promise about answers; 1 is `recompute`. Fragments stay in the caller's
+//! order, and nothing is tempered.
 
 use super::{Choice, Form, JoinPolicy, Parameter, Places, Scores};
-use std::collections::BTreeSet;
+use models::Weight;
 
 pub(super) const FORM: Form = Form {
     name: "auto",
@@ -34,41 +35,38 @@ pub(super) const FORM: Form = Form {
 /// Share of the rows that may be computed, for scoring and again.
 const BUDGET: f64 = 0.2;
 
-/// First rows of each later fragment, where the budget allows.
-const HEAD_ROWS: usize = 4;
+/// Fewer rows for each fragment that is not exact are not worth scoring for.
+const ROWS_MIN: usize = 2;
 
 fn choice(places: &Places) -> Choice {
-    let later = places.lengths.len().saturating_sub(1);
+    let later = places.mendable();
     if later == 0 {
         return Choice::Rows([].into());
     }
     let budget = places.share(BUDGET);
     let rows_max = budget.saturating_sub(places.tail);
-    if rows_max < 2 * later {
+    if rows_max < ROWS_MIN * later {
         return Choice::Rows(places.heads(budget / later).collect());
     }
-    Choice::Scored { by: Scores::Attention, rows_max, choose }
+    Choice::Scored { by: Scores::Tail(Weight::Influence), rows_max, choose }
 }
 
 fn choose(policy: &JoinPolicy, places: &Places, scores: &[f64]) -> Vec<u32> {
     let JoinPolicy::Auto { quality } = *policy else { unreachable!("another form") };
-    let later = places.lengths.len() - 1;
     let rows_max = places.share(BUDGET) - places.tail;
-    let first = places.lengths[0];
-    let score = |position: u32| scores[position as usize - places.root];
-    let heads = HEAD_ROWS.min(rows_max / (2 * later));
-    let mut chosen: BTreeSet<u32> = places.heads(heads).collect();
     let wanted = quality * scores.iter().sum::<f64>();
-    let mut held: f64 = scores[..first].iter().sum();
-    held += chosen.iter().map(|&position| score(position)).sum::<f64>();
+    let mut held: f64 = scores[..places.exact].iter().sum();
+    let mut chosen = Vec::new();
     for position in places.ranked(scores) {
         if held >= wanted || chosen.len() >= rows_max {
             break;
         }
-        let is_later = position as usize >= places.root + first;
-        if is_later && chosen.insert(position) {
-            held += score(position);
+        let row = position as usize - places.root;
+        if row >= places.exact {
+            chosen.push(position);
+            held += scores[row];
         }
     }
-    chosen.into_iter().collect()
+    chosen.sort_unstable();
+    chosen
 }

@@ -2,6 +2,7 @@
 
 use crate::Composition;
 use kernels::Tempered;
+use models::Weight;
 use std::{ops::Range, sync::Arc};
 
 /// A composition as policies see it: how long its parts are.
@@ -11,6 +12,9 @@ pub(crate) struct Places {
     pub(crate) root: usize,
     /// Tokens of each placement.
     pub(crate) lengths: Vec<usize>,
+    /// Rows at the front that saw exactly what stands before them: those of the first placement,
+    /// unless it was sealed after something else than the root.
+    pub(crate) exact: usize,
     /// Tokens of the tail.
     pub(crate) tail: usize,
 }
@@ -18,8 +22,11 @@ pub(crate) struct Places {
 impl Places {
     /// Of a composition.
     pub(crate) fn new(composition: &Composition) -> Self {
-        let lengths = composition.placements.iter().map(|tokens| tokens.len()).collect();
-        Self { root: composition.root.len(), lengths, tail: composition.tail.len() }
+        let Composition { root, placements, tail } = composition;
+        let lengths: Vec<_> = placements.iter().map(|placement| placement.tokens.len()).collect();
+        let first = placements.first().filter(|placement| placement.sealed.is_none());
+        let exact = first.map_or(0, |placement| placement.tokens.len());
+        Self { root: root.len(), lengths, exact, tail: tail.len() }
     }
 
     /// Rows of all placements.
@@ -36,9 +43,15 @@ impl Places {
         })
     }
 
-    /// Sequential positions of the first `count` rows of every placement but the first, ascending.
+    /// Placements with rows that did not see exactly what stands before them.
+    pub(crate) fn mendable(&self) -> usize {
+        self.lengths.len() - usize::from(self.exact > 0)
+    }
+
+    /// Sequential positions of the first `count` rows of every placement, ascending, but for the
+    /// first placement where its rows are exact.
     pub(crate) fn heads(&self, count: usize) -> impl Iterator<Item = u32> {
-        let later = self.ranges().skip(1);
+        let later = self.ranges().filter(|range| range.start >= self.root + self.exact);
         later.flat_map(move |range| range.take(count)).map(|position| position as u32)
     }
 
@@ -83,8 +96,8 @@ pub(crate) enum Choice {
 /// What rows are scored by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scores {
-    /// The attention they get from the tail over rows as they are cached, in all heads and layers.
-    Attention,
+    /// What they weigh with the tail over rows as they are cached, in all heads and layers.
+    Tail(Weight),
     /// How far their V is at layer 1, when layer 0 saw the whole composition, from what is cached.
     Deviation,
 }

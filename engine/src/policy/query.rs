@@ -1,6 +1,7 @@
 //! `query`: the rows that the tail attends to most are computed again (ProphetKV).
 
 use super::{Choice, Form, JoinPolicy, Parameter, Places, Scores};
+use models::Weight;
 
 pub(super) const FORM: Form = Form {
     name: "query",
@@ -16,7 +17,7 @@ pub(super) const FORM: Form = Form {
         _ => None,
     },
     choice: |policy, places| Choice::Scored {
-        by: Scores::Attention,
+        by: Scores::Tail(Weight::Attention),
         rows_max: rows(policy, places),
         choose: |policy, places, scores| places.best(scores, rows(policy, places)),
     },

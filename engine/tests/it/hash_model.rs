@@ -5,7 +5,7 @@
 //! below, and all rows of a batch are written before any of them looks.
 
 use kernels::{PageId, RowAddr, Span};
-use models::{Batch, Model, ModelShape};
+use models::{Batch, Model, ModelShape, Weight};
 use std::sync::{Arc, Mutex};
 
 pub(crate) const LAYERS: usize = 2;
@@ -121,9 +121,9 @@ impl Model for HashModel {
         }
     }
 
-    fn weigh(&mut self, batch: &Batch<'_>, mass: &mut [u64]) {
+    fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64]) {
         assert_eq!(batch.spans.len(), 1, "one span is weighed");
-        self.run(batch, |state, row, shown| mass[row] += weight(state, shown));
+        self.run(batch, |state, row, shown| mass[row] += weight(by, state, shown));
     }
 
     fn deviate(&mut self, batch: &Batch<'_>, deviations: &mut [f64]) {
@@ -189,9 +189,13 @@ pub(crate) fn tempered(shown: u64, temperature: f32, scale: f32) -> u64 {
     mix(shown ^ (u64::from(temperature.to_bits()) << 32 | u64::from(scale.to_bits())))
 }
 
-/// The attention that a row in a state pays to what it is shown.
-pub(crate) fn weight(state: u64, shown: u64) -> u64 {
-    mix(state ^ shown) % 100
+/// What that which it is shown weighs with a row in a state.
+pub(crate) fn weight(by: Weight, state: u64, shown: u64) -> u64 {
+    let norm = match by {
+        Weight::Attention => 1,
+        Weight::Influence => mix(shown) % 10,
+    };
+    mix(state ^ shown) % 100 * norm
 }
 
 /// How far a row at the second layer is from what was cached.

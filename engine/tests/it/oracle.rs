@@ -4,9 +4,11 @@
 use crate::hash_model::{
     KvRow, LAYERS, begin, deviation, digest_of, logits_of, next, shown, tempered, weight,
 };
-use engine::{Composition, Event, FinishReason, JoinPolicy, Request, TokenLogprob};
+use engine::{
+    Composition, Event, FinishReason, FragmentInfo, JoinPolicy, Placement, Request, TokenLogprob,
+};
 use kernels::{ChoiceScratch, Filters, Penalties, PenaltyScratch};
-use models::{ModelShape, TokenId};
+use models::{ModelShape, TokenId, Weight};
 
 /// The tail's scores, and the alternatives behind it.
 type Scored = (Vec<TokenLogprob>, Vec<(TokenId, f32)>);
@@ -45,10 +47,13 @@ impl Answer {
     }
 }
 
+/// What was sealed so far, each with its rows as they were when it was.
+pub(crate) type Shelf = [(Placement, Vec<Row>)];
+
 /// A row that stands before the model.
-#[derive(Clone, Copy)]
-struct Row {
-    position: u32,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) position: u32,
     seen: [u64; LAYERS],
     /// Temperature and scale it is weighed with.
     tempered: Option<(f32, f32)>,
@@ -111,7 +116,7 @@ pub(crate) fn is_plain(policy: JoinPolicy) -> bool {
 }
 
 /// The placements of a composition joined, before anything is computed again.
-fn joined(request: &Request) -> Shown {
+fn joined(request: &Request, shelf: &Shelf) -> Shown {
     let composition = &request.composition;
     let mut shown = Shown::default();
     shown.push_all(&composition.root);
@@ -121,7 +126,7 @@ fn joined(request: &Request) -> Shown {
             JoinPolicy::Parallel { .. } => root,
             _ => shown.rows.len(),
         };
-        for (i, row) in encode(&composition.root, placement).into_iter().enumerate() {
+        for (i, row) in held(&composition.root, placement, shelf).into_iter().enumerate() {
             let tempered = match request.policy {
                 JoinPolicy::Parallel { temperature, scale } => {
                     Some((temperature as f32, scale as f32))
@@ -135,25 +140,29 @@ fn joined(request: &Request) -> Shown {
 }
 
 /// Positions of the rows of placements that are computed again.
-pub(crate) fn selected(request: &Request) -> Vec<u32> {
+pub(crate) fn selected(request: &Request, shelf: &Shelf) -> Vec<u32> {
     if let Some(selected) = &request.selected {
         return selected.to_vec();
     }
     let Composition { root, placements, tail } = &request.composition;
-    let rows: usize = placements.iter().map(|tokens| tokens.len()).sum();
-    let shown = joined(request);
+    let rows: usize = placements.iter().map(|placement| placement.tokens.len()).sum();
+    let shown = joined(request, shelf);
     let mut scores = vec![0.0; rows];
     let ratio = match request.policy {
         JoinPolicy::Boundary { tokens } => {
             let mut start = root.len();
             let starts = placements.iter().map(|placement| {
-                start += placement.len();
-                start - placement.len()..start
+                start += placement.tokens.len();
+                start - placement.tokens.len()..start
             });
-            let later = starts.skip(1).flat_map(|range| range.take(tokens));
+            let later = starts.skip(clean_first(placements)).flat_map(|range| range.take(tokens));
             return later.map(|position| position as u32).collect();
         }
         JoinPolicy::Query { .. } | JoinPolicy::Auto { .. } => {
+            let by = match request.policy {
+                JoinPolicy::Query { .. } => Weight::Attention,
+                _ => Weight::Influence,
+            };
             let mut shown = shown;
             for &token in tail {
                 shown.push(token);
@@ -161,7 +170,7 @@ pub(crate) fn selected(request: &Request) -> Vec<u32> {
                 shown.compute(last, token, &mut |state, row, what| {
                     if let Some(score) = row.checked_sub(root.len()).and_then(|r| scores.get_mut(r))
                     {
-                        *score += weight(state, what) as f64;
+                        *score += weight(by, state, what) as f64;
                     }
                 });
             }
@@ -172,7 +181,7 @@ pub(crate) fn selected(request: &Request) -> Vec<u32> {
             }
         }
         JoinPolicy::Deviation { ratio } => {
-            let tokens = placements.iter().flat_map(|tokens| tokens.iter());
+            let tokens = placements.iter().flat_map(|placement| placement.tokens.iter());
             for ((row, score), &token) in
                 shown.rows[root.len()..].iter().zip(&mut scores).zip(tokens)
             {
@@ -190,23 +199,25 @@ pub(crate) fn selected(request: &Request) -> Vec<u32> {
 /// The rows that `auto` computes again.
 fn auto(quality: f64, scores: &[f64], request: &Request) -> Vec<u32> {
     let Composition { placements, tail, .. } = &request.composition;
-    if placements.len() < 2 || is_plain(request.policy) {
+    let later = placements.len() - clean_first(placements).min(placements.len());
+    if later == 0 || is_plain(request.policy) {
         return Vec::new();
     }
+    let is_exact = |placement: usize| placement < placements.len() - later;
     // Of each row: which placement it is in, and which row of it.
     let places: Vec<(usize, usize)> = placements
         .iter()
         .enumerate()
-        .flat_map(|(i, tokens)| (0..tokens.len()).map(move |row| (i, row)))
+        .flat_map(|(i, placement)| (0..placement.tokens.len()).map(move |row| (i, row)))
         .collect();
-    let later = placements.len() - 1;
     let budget = ((scores.len() as f64 * 0.2) as usize).max(1);
     let left = budget.saturating_sub(tail.len());
-    let heads = if left < 2 * later { budget / later } else { 4.min(left / (2 * later)) };
-    let mut chosen: Vec<bool> = places.iter().map(|&(i, row)| i > 0 && row < heads).collect();
+    let heads = if left < 2 * later { budget / later } else { 0 };
+    let mut chosen: Vec<bool> =
+        places.iter().map(|&(i, row)| !is_exact(i) && row < heads).collect();
     let wanted = quality * scores.iter().sum::<f64>();
     while left >= 2 * later && chosen.iter().filter(|is| **is).count() < left {
-        let is_held = |row: usize| chosen[row] || places[row].0 == 0;
+        let is_held = |row: usize| chosen[row] || is_exact(places[row].0);
         let held: f64 = (0..scores.len()).filter(|&row| is_held(row)).map(|row| scores[row]).sum();
         let open = (0..scores.len()).filter(|&row| !is_held(row)).rev();
         let best = open.max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
@@ -235,6 +246,20 @@ fn best(scores: &[f64], ratio: f64, root: usize) -> Vec<u32> {
     chosen
 }
 
+/// 1 where the first placement saw exactly what stands before it, else 0.
+pub(crate) fn clean_first(placements: &[Placement]) -> usize {
+    placements.first().filter(|placement| placement.sealed.is_none()).map_or(0, |_| 1)
+}
+
+/// The rows of a placement as they are cached.
+fn held(root: &[TokenId], placement: &Placement, shelf: &Shelf) -> Vec<Row> {
+    if placement.sealed.is_none() {
+        return encode(root, &placement.tokens);
+    }
+    let sealed = shelf.iter().find(|(known, _)| known == placement);
+    sealed.expect("what is placed was sealed").1.clone()
+}
+
 /// The rows of a fragment encoded after a root.
 fn encode(root: &[TokenId], tokens: &[TokenId]) -> Vec<Row> {
     let mut shown = Shown::default();
@@ -245,28 +270,62 @@ fn encode(root: &[TokenId], tokens: &[TokenId]) -> Vec<Row> {
 
 /// The digest of a fragment's KV.
 pub(crate) fn digest(root: &[TokenId], tokens: &[TokenId]) -> [u8; 32] {
-    let rows = encode(root, tokens);
+    digest_of_rows(&encode(root, tokens))
+}
+
+/// The digest of what is known of a fragment, clean or sealed.
+pub(crate) fn digest_held(info: &FragmentInfo, shelf: &Shelf) -> [u8; 32] {
+    let FragmentInfo { root, tokens, sealed, .. } = info;
+    let placement = Placement { tokens: tokens.clone(), sealed: sealed.clone() };
+    digest_of_rows(&held(root, &placement, shelf))
+}
+
+/// The digest of the KV of rows that stand where they were computed.
+pub(crate) fn digest_of_rows(rows: &[Row]) -> [u8; 32] {
     digest_of(rows.iter().map(|row| KvRow { position: i64::from(row.position), seen: row.seen }))
 }
 
-/// The whole answer.
-pub(crate) fn answer(request: &Request, shape: &ModelShape) -> Answer {
-    let composition = &request.composition;
-    let placed = || composition.placements.iter().flat_map(|tokens| tokens.iter());
-    let mut shown = Shown::default();
+/// What a request's tail and `answer` are when they are sealed: their tokens and rows.
+pub(crate) fn sealed(
+    request: &Request,
+    shelf: &Shelf,
+    answer: &[TokenId],
+) -> (Vec<TokenId>, Vec<Row>) {
+    let mut shown = before_tail(request, shelf);
+    let closing = request.seal.iter().flat_map(|seal| &seal.closing);
+    let tokens: Vec<TokenId> =
+        request.composition.tail.iter().chain(answer).chain(closing).copied().collect();
+    let before = shown.rows.len();
+    shown.push_all(&tokens);
+    (tokens, shown.rows.split_off(before))
+}
+
+/// Everything before the tail.
+fn before_tail(request: &Request, shelf: &Shelf) -> Shown {
+    let Composition { root, placements, .. } = &request.composition;
+    let placed = placements.iter().flat_map(|placement| placement.tokens.iter());
+    let tokens: Vec<TokenId> = root.iter().chain(placed).copied().collect();
     if is_plain(request.policy) {
-        shown.push_all(&composition.root);
-        for &token in placed() {
-            shown.push(token);
-        }
-    } else {
-        shown = joined(request);
-        let tokens: Vec<TokenId> = composition.root.iter().chain(placed()).copied().collect();
-        for position in selected(request) {
-            shown.compute(position as usize, tokens[position as usize], &mut |_, _, _| {});
-        }
+        let mut shown = Shown::default();
+        shown.push_all(&tokens);
+        return shown;
     }
-    let tail = &composition.tail;
+    let mut shown = joined(request, shelf);
+    for position in selected(request, shelf) {
+        shown.compute(position as usize, tokens[position as usize], &mut |_, _, _| {});
+    }
+    shown
+}
+
+/// The whole answer to a request without sealed placements.
+pub(crate) fn answer(request: &Request, shape: &ModelShape) -> Answer {
+    answer_over(request, shape, &[])
+}
+
+/// The whole answer.
+pub(crate) fn answer_over(request: &Request, shape: &ModelShape, shelf: &Shelf) -> Answer {
+    let mut shown = before_tail(request, shelf);
+    let tail = &request.composition.tail;
     let mut scores = Vec::new();
     let mut state = 0;
     for (i, &token) in tail.iter().enumerate() {
@@ -293,7 +352,8 @@ fn generate(
         if tokens.len() == request.max_tokens {
             return (tokens, FinishReason::Length);
         }
-        if prompt + tokens.len() == shape.context_max {
+        let closing = request.seal.as_ref().map_or(0, |seal| seal.closing.len());
+        if prompt + tokens.len() + closing == shape.context_max {
             return (tokens, FinishReason::Context);
         }
         let logits = logits_of(state, shape.vocab);

@@ -63,7 +63,8 @@ fn score_with(
     selected: Option<&[u32]>,
 ) -> (Vec<TokenLogprob>, Vec<(TokenId, f32)>) {
     let (sender, events) = mpsc::channel();
-    let placements = placements.iter().map(|&tokens| tokens.into()).collect();
+    let placements =
+        placements.iter().map(|&tokens| Arc::<[TokenId]>::from(tokens).into()).collect();
     let composition = Composition { root: root.into(), placements, tail: TAIL.to_vec() };
     let request = Request {
         tenant: "test".into(),
@@ -76,6 +77,7 @@ fn score_with(
         max_tokens: 0,
         logprobs: Some(5),
         echo: true,
+        seal: None,
     };
     engine.submit(request, Box::new(move |event| sender.send(event).is_ok())).unwrap();
     match events.recv_timeout(Duration::from_mins(1)).unwrap() {

@@ -5,6 +5,8 @@ use crate::{
     world::{CONFIG, World, request, shape, spec},
 };
 use engine::{Config, Event, FragmentSpec, JoinPolicy, Request, RequestError};
+use models::TokenId;
+use std::sync::Arc;
 
 /// A small request that nothing is wrong with, once `spoil` is through with it.
 fn check(spoil: impl Fn(&mut Request), expected: &str) {
@@ -22,7 +24,7 @@ fn requests_out_of_bounds_are_refused_by_name() {
         "the root is empty: at least one token is needed",
     );
     check(
-        |r| r.composition.placements.push([].into()),
+        |r| r.composition.placements.push(Arc::<[TokenId]>::from([]).into()),
         "a fragment is empty: at least one token is needed",
     );
     check(|r| r.composition.tail.clear(), "the tail is empty: at least one token is needed");

@@ -146,7 +146,10 @@ pub(crate) fn request(
         tenant: "t".into(),
         composition: Composition {
             root: root.into(),
-            placements: placements.iter().map(|&tokens| tokens.into()).collect(),
+            placements: placements
+                .iter()
+                .map(|&tokens| Arc::<[TokenId]>::from(tokens).into())
+                .collect(),
             tail: tail.into(),
         },
         policy,
@@ -157,5 +160,6 @@ pub(crate) fn request(
         max_tokens: 6,
         logprobs: None,
         echo: false,
+        seal: None,
     }
 }

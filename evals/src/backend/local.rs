@@ -70,7 +70,11 @@ impl Backend for Local {
         let Joined { policy, root, placements } = call.joined.clone();
         let request = Request {
             tenant: call.tenant.into(),
-            composition: Composition { root, placements, tail: call.tail.to_vec() },
+            composition: Composition {
+                root,
+                placements: placements.into_iter().map(Into::into).collect(),
+                tail: call.tail.to_vec(),
+            },
             policy,
             selected: None,
             sampling: Sampling { forced: call.forced.to_vec(), ..Sampling::greedy() },
@@ -79,6 +83,7 @@ impl Backend for Local {
             max_tokens: call.max_tokens,
             logprobs: call.logprobs,
             echo: false,
+            seal: None,
         };
         self.engine.submit(request, Box::new(move |event| sender.send(event).is_ok()))?;
         let mut answer = Answer::default();

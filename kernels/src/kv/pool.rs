@@ -154,6 +154,27 @@ impl KvPool {
         [(0..head_dim).map(k_number).collect(), (0..head_dim).map(v_number).collect()]
     }
 
+    /// The squared norm of V of one row of a head.
+    pub(crate) fn square(&self, at: RowOfHead) -> f64 {
+        match self.layout.dtype {
+            KvDtype::F32 => self.square_of::<f32>(at),
+            KvDtype::F16 => self.square_of::<half::f16>(at),
+            KvDtype::Bf16 => self.square_of::<bf16>(at),
+            KvDtype::Int8 => self.square_of::<i8>(at),
+        }
+    }
+
+    fn square_of<E: Element>(&self, at: RowOfHead) -> f64 {
+        let (head_dim, groups) = (self.layout.head_dim, self.layout.groups());
+        let v = self.panel::<E>(at.page, at.layer, Side::V, at.head);
+        let scales = &v.scales[at.row * groups..][..groups];
+        let numbers = v.numbers[at.row * head_dim..][..head_dim].iter();
+        let square = |(d, number): (usize, &E)| {
+            f64::from(number.widen(scales.get(d / GROUP_DIMS).copied().unwrap_or_default())).powi(2)
+        };
+        numbers.enumerate().map(square).sum()
+    }
+
     /// What writes rows, from several threads at once.
     pub(crate) fn writer(&mut self) -> Writer<'_> {
         Writer(self)

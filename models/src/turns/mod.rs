@@ -141,6 +141,12 @@ impl Turns {
         self.generation_prompt.clone()
     }
 
+    /// What stands behind an assistant's answer and ends its turn. Empty without a template.
+    pub fn end_of_answer(&self) -> Vec<TokenId> {
+        let Some(frame) = self.frames.get("assistant") else { return Vec::new() };
+        self.stretch_ids(&[Stretch::Template(&frame.after)], false)
+    }
+
     /// A whole chat by the template, with the generation prompt: the ids of the rendered text,
     /// with one BOS in front where the model wants it.
     ///

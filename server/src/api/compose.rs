@@ -4,7 +4,7 @@ use crate::{
     ApiError, AppState, FragmentUse, Tenant,
     limits::{COMPOSE_PARTS_MAX, NAME_BYTES_MAX, TAIL_PARTS_MAX},
 };
-use engine::{Composition, FragmentId, FragmentInfo, RequestError};
+use engine::{Composition, FragmentId, FragmentInfo, Placement, RequestError};
 use models::TokenId;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{fmt, sync::Arc};
@@ -85,6 +85,8 @@ impl<'de> Deserialize<'de> for RootBody {
 pub(crate) struct Composed {
     pub(crate) composition: Composition,
     pub(crate) fragments: Vec<FragmentUse>,
+    /// The tail ends where the model's turn was opened.
+    pub(crate) opens_turn: bool,
 }
 
 /// Turns parts into a composition. Blocking.
@@ -105,12 +107,13 @@ pub(crate) fn compose(
     let mut placements = Vec::with_capacity(parts.len());
     let mut fragments = Vec::with_capacity(parts.len());
     for (index, part) in parts.iter().enumerate() {
-        let (tokens, used) = placement(state, tenant, &root, part, &format!("compose[{index}]"))?;
-        placements.push(tokens);
+        let (placed, used) = placement(state, tenant, &root, part, &format!("compose[{index}]"))?;
+        placements.push(placed);
         fragments.push(used);
     }
+    let opens_turn = awaits_answer(tail);
     let tail = tail_tokens(state, tail)?;
-    Ok(Composed { composition: Composition { root, placements, tail }, fragments })
+    Ok(Composed { composition: Composition { root, placements, tail }, fragments, opens_turn })
 }
 
 /// Tokens of a root; the model's own when none is given. Blocking.
@@ -154,7 +157,7 @@ fn placement(
     root: &Arc<[TokenId]>,
     part: &PartBody,
     param: &str,
-) -> Result<(Arc<[TokenId]>, FragmentUse), ApiError> {
+) -> Result<(Placement, FragmentUse), ApiError> {
     if part.side.is_some() {
         let message = format!("{param}: side contexts are not available in this version");
         return Err(
@@ -162,8 +165,11 @@ fn placement(
         );
     }
     check_name(&format!("{param}.name"), part.name.as_deref())?;
-    let (tokens, named, other_root) = match &part.fragment {
-        None => (part_tokens(state, param, part)?.into(), None, false),
+    let (placed, named, other_root) = match &part.fragment {
+        None => {
+            let tokens: Arc<[TokenId]> = part_tokens(state, param, part)?.into();
+            (Placement::from(tokens), None, false)
+        }
         Some(id) => {
             refuse_given(
                 param,
@@ -175,18 +181,37 @@ fn placement(
             )?;
             let fragment = known_fragment(state, tenant, id, &format!("{param}.fragment"))?;
             let named = state.fragment_names.get(&tenant.0, fragment.id);
-            (fragment.tokens, named.and_then(|named| named.name), fragment.root != *root)
+            let other_root = fragment.root != *root;
+            if other_root && fragment.sealed.is_some() {
+                return Err(sealed_elsewhere(param, id));
+            }
+            let FragmentInfo { tokens, sealed, .. } = fragment;
+            (Placement { tokens, sealed }, named.and_then(|named| named.name), other_root)
         }
     };
-    let tokens: Arc<[TokenId]> = tokens;
-    let id = state.engine.fragment_id(&tenant.0, root, &tokens);
+    let id = state.engine.placement_id(&tenant.0, root, &placed);
     if part.name.is_some() {
         let now = state.time.unix_seconds();
         state.fragment_names.put(&tenant.0, id, part.name.clone(), now);
     }
     let name = part.name.clone().or(named);
-    let used = FragmentUse { id, name, tokens: tokens.len(), other_root };
-    Ok((tokens, used))
+    let used = FragmentUse { id, name, tokens: placed.tokens.len(), other_root };
+    Ok((placed, used))
+}
+
+/// 400: what is sealed cannot be encoded again, so it stands after its own root only.
+fn sealed_elsewhere(param: &str, id: &str) -> ApiError {
+    let message = format!(
+        "{param}: {id} was sealed after another root than this composition's, and a sealed \
+         fragment cannot be encoded again"
+    );
+    ApiError::bad_request(format!("{param}.fragment"), message).with_code("other_root")
+}
+
+/// The tail ends in a turn that awaits an answer.
+fn awaits_answer(parts: &[PartBody]) -> bool {
+    let last = parts.last().and_then(|part| part.role.as_deref());
+    matches!(last, Some("user" | "tool"))
 }
 
 /// Tokens of a tail. After a turn that awaits an answer the model's turn is opened.
@@ -204,8 +229,7 @@ fn tail_tokens(state: &AppState, parts: &[PartBody]) -> Result<Vec<TokenId>, Api
         )?;
         tokens.extend(part_tokens(state, &param, part)?);
     }
-    let last_role = parts.last().and_then(|part| part.role.as_deref());
-    if matches!(last_role, Some("user" | "tool")) {
+    if awaits_answer(parts) {
         tokens.extend(state.turns.generation_prompt());
     }
     not_empty("tail", &tokens)?;

@@ -6,6 +6,7 @@ use crate::{
         MessageBody, RootBody, at_most, check_name, check_tokens, not_empty, one_of, parse_id,
         root_tokens, turns_error,
     },
+    api::generations::parameters,
     blocking,
     limits::TAIL_PARTS_MAX,
 };
@@ -13,7 +14,7 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use engine::{FragmentInfo, FragmentSpec};
+use engine::{FragmentInfo, FragmentSpec, Sealed};
 use models::TokenId;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -66,6 +67,38 @@ pub struct FragmentObject {
     /// Hash of its KV bytes in hex, with `digest=true`, when its KV is in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// Of a fragment sealed from a tail: what it saw. Absent of a clean one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contextual: Option<ContextualObject>,
+}
+
+/// What a fragment saw besides its root. It cannot be encoded again: evicted, it is forgotten.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ContextualObject {
+    /// Ids of the fragments that stood before it, in order.
+    pub saw: Vec<String>,
+    /// The policy they were joined by.
+    pub policy: &'static str,
+    /// Its parameters, by name.
+    #[serde(flatten)]
+    #[schema(value_type = std::collections::BTreeMap<String, f64>)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+    /// How many of their tokens had been computed again.
+    pub recomputed_tokens: usize,
+    /// The position it was computed at.
+    pub start: u32,
+}
+
+impl From<&Sealed> for ContextualObject {
+    fn from(sealed: &Sealed) -> Self {
+        Self {
+            saw: sealed.saw.iter().map(ToString::to_string).collect(),
+            policy: sealed.policy.form().name,
+            parameters: parameters(&sealed.policy),
+            recomputed_tokens: sealed.selected.len(),
+            start: sealed.start,
+        }
+    }
 }
 
 impl FragmentObject {
@@ -84,6 +117,7 @@ impl FragmentObject {
             users: info.users,
             text: None,
             digest: info.digest.map(hex),
+            contextual: info.sealed.as_deref().map(ContextualObject::from),
         }
     }
 }

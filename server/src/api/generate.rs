@@ -16,7 +16,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use engine::{JoinPolicy, PolicyError, Request, Sampling};
+use engine::{JoinPolicy, PolicyError, Request, Sampling, Seal};
 use models::TokenId;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -64,6 +64,9 @@ pub struct GenerateBody {
     pub forced: Option<Vec<TokenId>>,
     /// Score the tail too; needs `logprobs` (default: false).
     pub echo: Option<bool>,
+    /// Make a fragment of the tail and the answer, without prefill: `sealed` in the result is its
+    /// id. Not under `recompute`, which keeps all it computes in one piece (default: false).
+    pub seal: Option<bool>,
     /// Answer with server-sent events (default: false).
     pub stream: Option<bool>,
     /// Go on when nobody reads; without `stream`, answer at once with 202 (default: false).
@@ -280,8 +283,10 @@ impl GenerateBody {
             return Err(ApiError::bad_request("echo", message));
         }
         let stop_strings = self.stop.map_or(Ok(Vec::new()), StopBody::texts)?;
-        let Composed { composition, fragments } =
+        let Composed { composition, fragments, opens_turn } =
             compose(state, tenant, self.root.as_ref(), &self.compose, &self.tail)?;
+        let closing = if opens_turn { state.turns.end_of_answer() } else { Vec::new() };
+        let seal = self.seal.unwrap_or(false).then_some(Seal { closing });
         let request = Request {
             tenant: Arc::clone(&tenant.0),
             composition,
@@ -293,6 +298,7 @@ impl GenerateBody {
             max_tokens: max_tokens.unwrap_or(MAX_TOKENS_DEFAULT),
             logprobs,
             echo,
+            seal,
         };
         Ok((request, Options { background: self.background.unwrap_or(false), fragments }))
     }

@@ -45,6 +45,9 @@ pub struct GenerationObject {
     pub usage: Option<UsageObject>,
     /// Durations, once it ended.
     pub timings: Option<TimingsObject>,
+    /// The fragment that the tail and the answer became, with `seal`, once it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
     /// Scores of `tokens`, with `logprobs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Vec<LogprobObject>>,
@@ -182,6 +185,7 @@ impl GenerationObject {
                 UsageObject::new(generation.prompt_tokens, completion_tokens)
             }),
             timings: summary.map(timings),
+            sealed: summary.and_then(|summary| summary.sealed).map(|id| id.to_string()),
             logprobs: generation.logprobs.map(|_| scores(&snapshot.logprobs)),
             tail_logprobs: snapshot.tail_logprobs.as_deref().map(scores),
             next_top: snapshot.next_top,

@@ -4,8 +4,11 @@ use crate::{
     config::GenerateConfig,
     local::{self, Answer, Local},
 };
-use engine::{Composition, Request};
-use std::io::{self, Write as _};
+use engine::{Composition, Placement, Request};
+use std::{
+    io::{self, Write as _},
+    sync::Arc,
+};
 
 /// Whose fragments they are, in a process that serves nobody else.
 const TENANT: &str = "local";
@@ -44,7 +47,7 @@ fn request(local: &Local, config: &GenerateConfig) -> anyhow::Result<Request> {
     let placements = config
         .fragments
         .iter()
-        .map(|text| Ok(turns.part(None, text)?.into()))
+        .map(|text| Ok(Placement::from(Arc::from(turns.part(None, text)?))))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let mut tail = turns.part(is_chat.then_some("user"), &config.prompt)?;
     if is_chat {
@@ -61,6 +64,7 @@ fn request(local: &Local, config: &GenerateConfig) -> anyhow::Result<Request> {
         max_tokens: config.max_tokens,
         logprobs: None,
         echo: false,
+        seal: None,
     })
 }
 

@@ -4,6 +4,7 @@
 use kernels::PageId;
 use models::{
     Batch, Model, ModelShape, TokenId, TokenKind, Tokenizer, Turns, Vocabulary, VocabularyModel,
+    Weight,
 };
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
@@ -60,7 +61,7 @@ impl Model for Letters {
         }
     }
 
-    fn weigh(&mut self, batch: &Batch<'_>, mass: &mut [u64]) {
+    fn weigh(&mut self, batch: &Batch<'_>, _: Weight, mass: &mut [u64]) {
         self.forward(batch, &mut Vec::new());
         mass.iter_mut().enumerate().for_each(|(row, mass)| *mass += row as u64 % 7);
     }

@@ -7,7 +7,7 @@ use crate::{
 };
 use engine::{
     Composition, Config, Event, FinishReason, FragmentId, FragmentInfo, FragmentSpec, JoinPolicy,
-    Request, RequestError, Sampling, SequenceId, Stats,
+    Placement, Request, RequestError, Sampling, Seal, Sealed, SequenceId, Stats,
 };
 use models::{ModelShape, TokenId};
 use std::sync::{Arc, mpsc::Receiver};
@@ -49,6 +49,8 @@ pub(super) struct Pressure {
     cancelled: usize,
     refused: usize,
     digests: usize,
+    /// Sealed fragments made, placed, and asked for in vain.
+    sealed: [usize; 3],
 }
 
 impl Pressure {
@@ -66,6 +68,7 @@ impl Pressure {
         self.cancelled += other.cancelled;
         self.refused += other.refused;
         self.digests += other.digests;
+        self.sealed.iter_mut().zip(other.sealed).for_each(|(to, from)| *to += from);
     }
 
     pub(super) fn check(&self) {
@@ -76,6 +79,8 @@ impl Pressure {
         assert!(tokens_reused > 10_000 && tokens_prefix_reused > 10_000, "no reuse: {self:?}");
         assert!(self.answers > 10_000 && self.cancelled > 500, "no answers: {self:?}");
         assert!(self.refused > 500 && self.digests > 500, "no refusals or digests: {self:?}");
+        let [made, placed, gone] = self.sealed;
+        assert!(made > 1_000 && placed > 500 && gone > 50, "nothing sealed: {self:?}");
     }
 }
 
@@ -101,6 +106,9 @@ pub(super) struct Sim {
     inspections: Vec<Asked<FragmentInfo>>,
     drops: Vec<Asked<()>>,
     known: Vec<(Arc<str>, FragmentId)>,
+    /// What was sealed, and whose it is, after which root.
+    shelf: Vec<(Placement, Vec<oracle::Row>)>,
+    shelf_of: Vec<(Arc<str>, Arc<[TokenId]>)>,
     pressure: Pressure,
 }
 
@@ -150,6 +158,8 @@ impl Sim {
             inspections: Vec::new(),
             drops: Vec::new(),
             known: Vec::new(),
+            shelf: Vec::new(),
+            shelf_of: Vec::new(),
             pressure: Pressure::default(),
         }
     }
@@ -187,7 +197,7 @@ impl Sim {
             RequestError::ContextTooLong { .. }
                 | RequestError::MemoryTooSmall { .. }
                 | RequestError::QueueFull { .. }
-                | RequestError::OutOfRange { name: "pin", .. }
+                | RequestError::OutOfRange { name: "pin" | "seal", .. }
         );
         assert!(explained, "refused: {error}");
     }
@@ -195,9 +205,16 @@ impl Sim {
     fn request(&mut self) -> Request {
         let chance = &mut self.chance;
         let vocab = self.world.shape.vocab;
-        let placements: Vec<Arc<[TokenId]>> =
-            (0..chance.below(6)).map(|_| chance.pick(&self.texts).clone()).collect();
-        let (policy, root) = (policy(chance), chance.pick(&self.roots).clone());
+        let (tenant, root) = (chance.pick(&self.tenants).clone(), chance.pick(&self.roots).clone());
+        let mut placements: Vec<Placement> =
+            (0..chance.below(6)).map(|_| chance.pick(&self.texts).clone().into()).collect();
+        let ours = (tenant.clone(), root.clone());
+        for ((sealed, _), of) in self.shelf.iter().zip(&self.shelf_of) {
+            if *of == ours && chance.one_in(3) {
+                placements.insert(chance.below(placements.len() + 1), sealed.clone());
+            }
+        }
+        let policy = policy(chance);
         let selected = selected(chance, policy, root.len(), &placements);
         let echo = chance.one_in(4);
         let with_stops = chance.one_in(4);
@@ -206,8 +223,9 @@ impl Sim {
         if max_tokens > 0 && chance.one_in(4) {
             sampling.forced = chance.tokens(1, max_tokens, vocab).to_vec();
         }
+        let seal = chance.one_in(3).then(|| Seal { closing: chance.tokens(1, 3, vocab).to_vec() });
         Request {
-            tenant: chance.pick(&self.tenants).clone(),
+            tenant,
             composition: Composition {
                 root,
                 placements,
@@ -221,6 +239,7 @@ impl Sim {
             max_tokens,
             logprobs: (echo || chance.one_in(4)).then(|| chance.below(4)),
             echo,
+            seal: seal.filter(|_| !oracle::is_plain(policy)),
         }
     }
 
@@ -283,7 +302,7 @@ impl Sim {
             }
             Ok(Ok(info)) => {
                 assert_eq!(info.digest.is_some(), info.cached);
-                let expected = oracle::digest(&info.root, &info.tokens);
+                let expected = oracle::digest_held(&info, &self.shelf);
                 assert!(info.digest.is_none_or(|d| d == expected), "KV of {} changed", info.id);
                 pressure.digests += usize::from(info.cached);
                 false
@@ -294,8 +313,37 @@ impl Sim {
             Ok(Err(RequestError::UnknownFragment(_) | RequestError::InUse(..)) | Ok(())) => false,
             Ok(Err(error)) => panic!("dropping: {error}"),
         });
-        let shape = &self.world.shape;
-        self.live.retain(|live| !live.is_over(shape, pressure));
+        for live in std::mem::take(&mut self.live) {
+            match live.is_over(&self.world.shape, &self.shelf, &mut self.pressure) {
+                None => self.live.push(live),
+                Some(None) => {}
+                Some(Some((sealed, answer))) => self.keep(&live.request, sealed, &answer),
+            }
+        }
+    }
+
+    /// Keeps what a request's tail and answer were sealed as.
+    fn keep(&mut self, request: &Request, id: FragmentId, answer: &[TokenId]) {
+        let Composition { root, placements, .. } = &request.composition;
+        let (tokens, rows) = oracle::sealed(request, &self.shelf, answer);
+        let engine = &self.world.engine;
+        let id_of = |placement| engine.placement_id(&request.tenant, root, placement);
+        let sealed = (!placements.is_empty()).then(|| {
+            Arc::new(Sealed {
+                saw: placements.iter().map(id_of).collect(),
+                policy: request.policy,
+                selected: oracle::selected(request, &self.shelf).into(),
+                start: rows[0].position,
+            })
+        });
+        let placement = Placement { tokens: tokens.into(), sealed };
+        assert_eq!(id, id_of(&placement), "sealed as something else");
+        self.pressure.sealed[0] += 1;
+        self.known.push((request.tenant.clone(), id));
+        if placement.sealed.is_some() && !self.shelf.iter().any(|(known, _)| *known == placement) {
+            self.shelf.push((placement, rows));
+            self.shelf_of.push((request.tenant.clone(), root.clone()));
+        }
     }
 
     /// Nothing may be left over.
@@ -311,21 +359,32 @@ impl Sim {
 }
 
 impl Live {
-    /// Checks what was heard, when it was all.
-    fn is_over(&self, shape: &ModelShape, pressure: &mut Pressure) -> bool {
+    /// Checks what was heard, when it was all; then, what it was sealed as, with its answer.
+    fn is_over(
+        &self,
+        shape: &ModelShape,
+        shelf: &oracle::Shelf,
+        pressure: &mut Pressure,
+    ) -> Option<Option<(FragmentId, Vec<TokenId>)>> {
         let events = self.heard.lock().unwrap();
         let is_gone = events.len() >= self.patience;
-        let Some(last) = events.last() else { return false };
-        match last {
+        let placements = &self.request.composition.placements;
+        let is_over_sealed = placements.iter().any(|placement| placement.sealed.is_some());
+        match events.last()? {
             Event::Failed(RequestError::MemoryTooSmall { .. }) => {
                 assert_eq!(events.len(), 1, "refused after it began");
                 pressure.refused += 1;
-                true
+                Some(None)
+            }
+            Event::Failed(RequestError::UnknownFragment(_)) => {
+                assert!(is_over_sealed && events.len() == 1, "nothing else can be gone");
+                pressure.sealed[2] += 1;
+                Some(None)
             }
             Event::Failed(error) => panic!("failed: {error}"),
             Event::Finished { summary, .. } => {
                 let heard = Answer::heard(&events).unwrap();
-                let expected = oracle::answer(&self.request, shape);
+                let expected = oracle::answer_over(&self.request, shape, shelf);
                 if heard.finish_reason == FinishReason::Cancelled {
                     assert!(self.cancelled || is_gone, "cancelled by nobody");
                     assert!(heard.begins(&expected), "{heard:?}\nis no part of {expected:?}");
@@ -334,17 +393,21 @@ impl Live {
                     assert_eq!(heard, expected, "of {:?}", self.request);
                     pressure.answers += 1;
                 }
-                self.check_counts(summary, heard.tokens.len());
-                true
+                self.check_counts(summary, heard.tokens.len(), shelf);
+                pressure.sealed[1] += usize::from(is_over_sealed);
+                let is_whole = heard.finish_reason != FinishReason::Cancelled;
+                assert_eq!(summary.sealed.is_some(), is_whole && self.request.seal.is_some());
+                let answer = heard.tokens.into_iter().map(|(token, _)| token).collect();
+                Some(summary.sealed.map(|id| (id, answer)))
             }
-            _ => false,
+            _ => None,
         }
     }
 
-    fn check_counts(&self, summary: &engine::Summary, output: usize) {
+    fn check_counts(&self, summary: &engine::Summary, output: usize, shelf: &oracle::Shelf) {
         let composition = &self.request.composition;
         let counts = summary.counts;
-        let placed: usize = composition.placements.iter().map(|tokens| tokens.len()).sum();
+        let placed: usize = composition.placements.iter().map(|p| p.tokens.len()).sum();
         assert_eq!(counts.output, output);
         assert_eq!((counts.root, counts.tail), (composition.root.len(), composition.tail.len()));
         let cancelled_waiting = summary.finish_reason == FinishReason::Cancelled;
@@ -352,20 +415,23 @@ impl Live {
         assert!(accounted == placed || (cancelled_waiting && accounted == 0), "{counts:?}");
         assert!(counts.prefix_reused < counts.root + counts.tail, "{counts:?}");
         if !cancelled_waiting {
-            self.check_repair(summary);
+            self.check_repair(summary, shelf);
         }
     }
 
     /// What was computed again, and what that makes of the answer.
-    fn check_repair(&self, summary: &engine::Summary) {
+    fn check_repair(&self, summary: &engine::Summary, shelf: &oracle::Shelf) {
         let Composition { root, placements, .. } = &self.request.composition;
-        let selected = oracle::selected(&self.request);
+        let selected = oracle::selected(&self.request, shelf);
         assert_eq!(*summary.selected, selected[..]);
         if !oracle::is_plain(self.request.policy) {
             assert_eq!(summary.counts.recomputed, selected.len());
         }
-        let first = (root.len() + placements.first().map_or(0, |tokens| tokens.len())) as u32;
-        let later: usize = placements.iter().skip(1).map(|tokens| tokens.len()).sum();
+        let clean = oracle::clean_first(placements);
+        let rows = |of: &[Placement]| of.iter().map(|placement| placement.tokens.len()).sum();
+        let (exact, later): (usize, usize) =
+            (rows(&placements[..clean]), rows(&placements[clean..]));
+        let first = (root.len() + exact) as u32;
         let is_mended = selected.iter().filter(|&&row| row >= first).count() == later;
         let exact = match self.request.policy {
             policy if oracle::is_plain(policy) => true,
@@ -398,10 +464,10 @@ fn selected(
     chance: &mut Chance,
     policy: JoinPolicy,
     root: usize,
-    placements: &[Arc<[TokenId]>],
+    placements: &[Placement],
 ) -> Option<Arc<[u32]>> {
     let chooses = matches!(policy, JoinPolicy::Query { .. } | JoinPolicy::Deviation { .. });
-    let rows: usize = placements.iter().map(|tokens| tokens.len()).sum();
+    let rows: usize = placements.iter().map(|placement| placement.tokens.len()).sum();
     if !chooses || rows == 0 || !chance.one_in(3) {
         return None;
     }

@@ -284,6 +284,7 @@ impl ChatRequest {
             max_tokens,
             logprobs: logprobs.then_some(top),
             echo: false,
+            seal: None,
         };
         Ok((request, Options { background: false, fragments }))
     }
@@ -313,7 +314,7 @@ pub fn exact(turns: &Turns, chat: &[Message]) -> Result<Composition, ApiError> {
 
 /// Tokens before the answer.
 fn prompt_tokens(composition: &Composition) -> usize {
-    let placed: usize = composition.placements.iter().map(|tokens| tokens.len()).sum();
+    let placed: usize = composition.placements.iter().map(|placement| placement.tokens.len()).sum();
     composition.root.len() + placed + composition.tail.len()
 }
 

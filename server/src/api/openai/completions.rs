@@ -220,6 +220,7 @@ impl CompletionRequest {
                 max_tokens: answer_max(Some(asked_max), prompt.tokens.len(), context_max),
                 logprobs,
                 echo: echo && logprobs.is_some(),
+                seal: None,
             };
             let tokenizer = Arc::clone(&state.tokenizer);
             (request, Choice::new(index, prompt, tokenizer, echo, logprobs.is_some()))

@@ -90,7 +90,7 @@ impl CentoOptions {
         }
         let tail: Vec<PartBody> = turns.iter().map(part).collect();
         let composed = compose(state, tenant, root.as_ref(), &self.compose, &tail);
-        let Composed { mut composition, fragments } = composed.map_err(inside)?;
+        let Composed { mut composition, fragments, .. } = composed.map_err(inside)?;
         // `compose` opens the model's turn after a question only; a chat is always answered.
         let last = turns.last().map(|turn| turn.role.as_str());
         if !matches!(last, Some("user" | "tool")) {

@@ -134,6 +134,7 @@ mod tests {
                 counts,
                 recomputed_share: 0.0,
                 selected: [].into(),
+                sealed: None,
                 timings,
             };
             let usage = Usage::new(114, &summary);

@@ -144,6 +144,7 @@ mod tests {
             counts,
             recomputed_share: 0.0,
             selected: [].into(),
+            sealed: None,
             timings,
         })
     }

@@ -164,7 +164,7 @@ impl Stage<'_> {
             tenant: TENANT.into(),
             composition: Composition {
                 root: self.root(),
-                placements: shelf.iter().map(|held| held.tokens.clone()).collect(),
+                placements: shelf.iter().map(|held| held.tokens.clone().into()).collect(),
                 tail,
             },
             policy,
@@ -175,6 +175,7 @@ impl Stage<'_> {
             max_tokens: ANSWER_TOKENS,
             logprobs: None,
             echo: false,
+            seal: None,
         };
         self.local.ask(request, |_| Ok(()))
     }
