@@ -194,6 +194,8 @@ impl<'m> Desk<'m> {
     ) -> (Written, Vec<f32>) {
         let mut own = self.blank(tokens.len(), start);
         let mut all = Vec::new();
+        // Every row is asked for its logits.
+        let chunk = chunk.min(self.model.shape().logits_rows_max);
         for part in tokens.chunks(chunk) {
             let first = own.rows;
             own.rows += part.len() as u32;

@@ -1,7 +1,7 @@
 //! Fragments over HTTP: put, list, look at, forget.
 
 use crate::harness::{Setup, call, call_json};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_fragment_is_encoded_once() {
@@ -84,4 +84,66 @@ async fn text_goes_to_tokens_and_back() {
     let hidden = call_json(&app, "POST /v1/detokenize", body).await.expect(200);
     assert_eq!(hidden, json!({"text": "hi"}));
     call_json(&app, "POST /v1/detokenize", json!({"tokens": [259]})).await.expect(400);
+}
+
+#[tokio::test]
+async fn a_finished_turn_becomes_a_fragment() {
+    let app = Setup::default().app();
+    let root = json!({"tokens": [256, 10]});
+    let asked = json!({
+        "root": root, "compose": [{"text": "a passage"}, {"text": "another"}],
+        "tail": [{"role": "user", "text": "x"}], "join": {"policy": "boundary", "tokens": 2},
+        "seal": true, "max_tokens": 3, "temperature": 0,
+    });
+    let turn = call_json(&app, "POST /v1/generate", asked.clone()).await.expect(200);
+    let id = turn["sealed"].as_str().expect("an id").to_owned();
+    let path = format!("GET /v1/fragments/{id}");
+    let fragment = call(&app, &path, "").await.expect(200);
+    let answer = turn["text"].as_str().unwrap();
+    let text = fragment["text"].as_str().unwrap();
+    assert!(text.contains("user\nx<|im_end|>") && text.ends_with(&format!("{answer}<|im_end|>\n")));
+    let saw: Vec<_> = turn["fragments"].as_array().unwrap().iter().map(|used| &used["id"]).collect();
+    let contextual = json!({
+        "saw": saw, "policy": "boundary", "tokens": 2, "recomputed_tokens": 2, "start": 18,
+    });
+    assert_eq!(fragment["contextual"], contextual);
+
+    // It is placed like any other, in any order, and nothing of it is computed.
+    let tokens = fragment["tokens"].as_u64().unwrap();
+    let next = |compose: Value| {
+        json!({"root": root, "compose": compose, "tail": [{"role": "user", "text": "y"}],
+            "max_tokens": 1})
+    };
+    let both = json!([{"fragment": id}, {"text": "another"}]);
+    let used = call_json(&app, "POST /v1/generate", next(both)).await.expect(200);
+    assert_eq!(used["join"]["reused_tokens"], tokens + 7);
+    assert_eq!((&used["join"]["encoded_tokens"], &used["join"]["exact"]), (&json!(0), &json!(false)));
+    assert_eq!(used["fragments"][0]["id"], id);
+
+    // The same again is the same fragment.
+    let again = call_json(&app, "POST /v1/generate", asked.clone()).await.expect(200);
+    assert_eq!(again["sealed"], id);
+
+    let mut elsewhere = next(json!([{"fragment": id}]));
+    elsewhere["root"] = json!({"tokens": [256, 11]});
+    let refused = call_json(&app, "POST /v1/generate", elsewhere).await.expect(400);
+    assert_eq!(refused["error"]["code"], "other_root", "{refused}");
+    let mut plain = asked;
+    plain["join"] = json!({"policy": "recompute"});
+    let refused = call_json(&app, "POST /v1/generate", plain).await.expect(400);
+    assert!(refused["error"]["message"].as_str().unwrap().contains("seal"), "{refused}");
+
+    call(&app, &format!("DELETE /v1/fragments/{id}"), "").await.expect(200);
+    call_json(&app, "POST /v1/generate", next(json!([{"fragment": id}]))).await.expect(404);
+}
+
+#[tokio::test]
+async fn a_turn_that_saw_no_fragment_is_clean() {
+    let app = Setup::default().app();
+    let body = json!({"tail": [{"text": "x"}], "seal": true, "max_tokens": 3, "temperature": 0});
+    let turn = call_json(&app, "POST /v1/generate", body).await.expect(200);
+    let put = json!({"text": format!("x{}", turn["text"].as_str().unwrap())});
+    let put = call_json(&app, "POST /v1/fragments", put).await.expect(200);
+    assert_eq!((&put["id"], &put["cached"]), (&turn["sealed"], &json!(true)));
+    assert_eq!(put.get("contextual"), None);
 }
