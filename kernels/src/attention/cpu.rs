@@ -6,7 +6,7 @@ pub(super) use mass::attention_mass;
 
 use super::lines::Lines;
 use super::page::{Lane16, Page, Panels, Softcap, State, Vectors, Widen};
-use super::plan::{Part, Plan, Tile, seen, seen_by_any, split_rows, splits_of};
+use super::plan::{Member, Plan, Task, Tile, seen, seen_by_any, split_rows, splits_of};
 use super::{AttentionScratch, AttentionShape, Queries};
 use crate::cpu::Disjoint;
 use crate::kv::{Element, GROUP_DIMS, Panel, Side, spread};
@@ -43,7 +43,7 @@ pub(super) fn attention(
 ) {
     let AttentionScratch { plan, workers, states } = scratch;
     workers.resize_with(cpu.threads().max(workers.len()), Worker::default);
-    let queries = plan.tiles.iter().map(|tile| tile.queries).max().unwrap_or(0);
+    let queries = plan.queries_max();
     // For all alike: which thread gets how much work is chance.
     for worker in workers.iter_mut() {
         worker.make_room(queries, problem);
@@ -67,12 +67,12 @@ pub(super) fn attention(
             // From the last to the first: late rows see the most.
             let Some(task) = plan.tasks.len().checked_sub(taken + 1) else { break };
             let task = &plan.tasks[task];
-            let job = Job { cpu, problem, tile: &plan.tiles[task.tile], sinks: &sinks };
+            let job = Job::new(cpu, problem, plan, task, &sinks);
             match problem.kv.layout().dtype {
-                KvDtype::F32 => worker.attend::<f32>(&job, task.part),
-                KvDtype::F16 => worker.attend::<half::f16>(&job, task.part),
-                KvDtype::Bf16 => worker.attend::<half::bf16>(&job, task.part),
-                KvDtype::Int8 => worker.attend::<i8>(&job, task.part),
+                KvDtype::F32 => worker.attend::<f32>(&job, task),
+                KvDtype::F16 => worker.attend::<half::f16>(&job, task),
+                KvDtype::Bf16 => worker.attend::<half::bf16>(&job, task),
+                KvDtype::Int8 => worker.attend::<i8>(&job, task),
             }
         }
     });
@@ -160,28 +160,70 @@ struct Sinks<'a> {
     weighted: Disjoint<'a, f32>,
 }
 
-/// One tile of one call.
+/// One task of one call.
 #[derive(Clone, Copy)]
 struct Job<'a> {
     cpu: &'a Cpu,
     problem: &'a Problem<'a>,
+    tiles: &'a [Tile],
+    /// Those who look at one split; none where a tile is attended whole.
+    members: &'a [Member],
+    /// The tile, or the first member's: all are of its K/V head.
     tile: &'a Tile,
+    /// Queries of all who look.
+    queries: usize,
     sinks: &'a Sinks<'a>,
 }
 
 impl<'a> Job<'a> {
-    fn runs(&self) -> &'a [Run<'a>] {
-        self.problem.queries.spans[self.tile.span].runs
+    fn new(
+        cpu: &'a Cpu,
+        problem: &'a Problem<'a>,
+        plan: &'a Plan,
+        task: &Task,
+        sinks: &'a Sinks<'a>,
+    ) -> Self {
+        match task {
+            Task::Whole { tile } => Self::of_tile(cpu, problem, plan, *tile, sinks),
+            Task::Split { members, .. } => {
+                let members = &plan.members[members.clone()];
+                let queries = members.iter().map(|member| plan.tiles[member.tile].queries).sum();
+                let of_first = Self::of_tile(cpu, problem, plan, members[0].tile, sinks);
+                Self { members, queries, ..of_first }
+            }
+        }
     }
 
-    fn positions(&self) -> &'a [u32] {
-        &self.problem.queries.positions[self.tile.rows.clone()]
+    /// A tile attended whole.
+    fn of_tile(
+        cpu: &'a Cpu,
+        problem: &'a Problem<'a>,
+        plan: &'a Plan,
+        tile: usize,
+        sinks: &'a Sinks<'a>,
+    ) -> Self {
+        let (tiles, tile) = (&plan.tiles[..], &plan.tiles[tile]);
+        Self { cpu, problem, tiles, members: &[], tile, queries: tile.queries, sinks }
     }
 
-    /// The temperature and scale of run number `run`.
-    fn tempered(&self, run: usize) -> Option<Tempered> {
-        let tempered = self.problem.queries.spans[self.tile.span].tempered;
+    /// The runs that a tile's rows look at.
+    fn runs(&self, tile: &Tile) -> &'a [Run<'a>] {
+        self.problem.queries.spans[tile.span].runs
+    }
+
+    fn positions(&self, tile: &Tile) -> &'a [u32] {
+        &self.problem.queries.positions[tile.rows.clone()]
+    }
+
+    /// The temperature and scale of a tile's run number `run`.
+    fn tempered(&self, tile: &Tile, run: usize) -> Option<Tempered> {
+        let tempered = self.problem.queries.spans[tile.span].tempered;
         tempered.filter(|tempered| run < tempered.runs)
+    }
+
+    /// The run that a member looks at.
+    fn run(&self, member: &Member) -> &'a Run<'a> {
+        &self.runs(&self.tiles[member.tile])[member.run]
     }
 
     fn group(&self) -> usize {
@@ -219,21 +261,25 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Does a task: one split, whose states wait to be merged, or all of them.
-    fn attend<E: Element>(&mut self, job: &Job<'_>, part: Option<Part>) {
+    fn attend<E: Element>(&mut self, job: &Job<'_>, task: &Task) {
         self.begin(job);
         let split_rows = split_rows(job.problem.kv.layout().page_rows);
         let rows_of = |split: usize| split * split_rows..(split + 1) * split_rows;
-        if let Some(part) = part {
-            self.attend_split::<E>(job, part.run, &rows_of(part.split));
-            self.leave_states(job, part.state);
-            return;
-        }
-        for (number, run) in job.runs().iter().enumerate() {
-            for split in splits_of(run, job.positions(), job.problem.shape.window, split_rows) {
-                self.attend_split::<E>(job, number, &rows_of(split));
+        let tile = match *task {
+            Task::Split { split, .. } => {
+                self.attend_split::<E>(job, job.members, &rows_of(split));
+                return self.leave_states(job);
+            }
+            Task::Whole { tile } => tile,
+        };
+        let positions = job.positions(job.tile);
+        for (number, run) in job.runs(job.tile).iter().enumerate() {
+            let alone = [Member { tile, run: number, state: 0 }];
+            for split in splits_of(run, positions, job.problem.shape.window, split_rows) {
+                self.attend_split::<E>(job, &alone, &rows_of(split));
                 self.merge_split(job);
             }
-            if let Some(by) = job.tempered(number).filter(|by| by.runs == number + 1) {
+            if let Some(by) = job.tempered(job.tile, number).filter(|by| by.runs == number + 1) {
                 self.temper(job, by);
             }
         }
@@ -264,7 +310,7 @@ impl Worker {
 
     /// Forgets the tile before.
     fn begin(&mut self, job: &Job<'_>) {
-        let queries = job.tile.queries;
+        let queries = job.queries;
         let dv = job.problem.shape.head_dim.div_ceil(LANES);
         self.rotated = None;
         self.whole_max[..queries].fill(f32::NEG_INFINITY);
@@ -272,10 +318,15 @@ impl Worker {
         self.whole[..queries * dv * LANES].fill(0.0);
     }
 
-    /// Rotates the tile's queries for a run with this shift, spreads them where keys are, and scales
-    /// them, unless they are.
-    fn rotate<E: Element>(&mut self, job: &Job<'_>, shift: i32, temperature: f32) {
-        if self.rotated == Some((shift, temperature)) {
+    /// Rotates the queries of `tile` for a run with this shift, spreads them where keys are, and
+    /// scales them, unless they are. They are put behind `before` others, which change with them.
+    fn rotate<E: Element>(
+        &mut self,
+        job: &Job<'_>,
+        (tile, before): (&Tile, usize),
+        (shift, temperature): (i32, f32),
+    ) {
+        if job.queries == tile.queries && self.rotated == Some((shift, temperature)) {
             return;
         }
         self.rotated = Some((shift, temperature));
@@ -284,9 +335,10 @@ impl Worker {
         let scale = if softcap.is_some() { scale } else { scale / temperature };
         let queries = job.problem.queries;
         let width = job.group() * head_dim;
-        let rows = job.tile.rows.clone().zip(job.positions());
-        for ((row, &position), to) in rows.zip(self.q.chunks_exact_mut(width)) {
-            let from = row * heads * head_dim + job.tile.kv_head * width;
+        let rows = tile.rows.clone().zip(job.positions(tile));
+        let to = self.q[before * head_dim..].chunks_exact_mut(width);
+        for ((row, &position), to) in rows.zip(to) {
+            let from = row * heads * head_dim + tile.kv_head * width;
             to.copy_from_slice(&queries.q[from..from + width]);
             queries.rope.rotate(i64::from(position) - i64::from(shift), to);
             if E::SCALED {
@@ -298,25 +350,40 @@ impl Worker {
         }
     }
 
-    /// Makes the states of the tile over `rows` of run number `number`.
-    fn attend_split<E: Element>(&mut self, job: &Job<'_>, number: usize, rows: &Range<usize>) {
-        let run = &job.runs()[number];
-        let temperature = job.tempered(number).map_or(1.0, |by| by.temperature);
-        let queries = job.tile.queries;
+    /// Makes the states of `members`, whose runs are of the same pages there, over these rows.
+    fn attend_split<E: Element>(&mut self, job: &Job<'_>, members: &[Member], rows: &Range<usize>) {
+        let queries = job.queries;
         let dv = job.problem.shape.head_dim.div_ceil(LANES);
         let page_rows = job.problem.kv.layout().page_rows;
         let window = job.problem.shape.window;
         self.max[..queries].fill(f32::NEG_INFINITY);
         self.sums[..queries].fill([0.0; LANES]);
         self.weighted[..queries * dv].fill([0.0; LANES]);
-        self.rotate::<E>(job, run.shift, temperature);
-        let union = seen_by_any(run, job.positions(), window);
-        let union = union.start.max(rows.start)..union.end.min(rows.end);
-        let pages = union.start / page_rows..union.end.div_ceil(page_rows);
+        let run = job.run(&members[0]);
+        let temperature = job.tempered(job.tile, members[0].run).map_or(1.0, |by| by.temperature);
+        let (mut before, mut union) = (0, rows.end..rows.start);
+        for member in members {
+            let (tile, run) = (&job.tiles[member.tile], job.run(member));
+            self.rotate::<E>(job, (tile, before), (run.shift, temperature));
+            before += tile.queries;
+            let seen = seen_by_any(run, job.positions(tile), window);
+            let seen = seen.start.max(rows.start)..seen.end.min(rows.end);
+            if !seen.is_empty() {
+                union = union.start.min(seen.start)..union.end.max(seen.end);
+            }
+        }
+        let pages = if union.is_empty() {
+            0..0
+        } else {
+            union.start / page_rows..union.end.div_ceil(page_rows)
+        };
         for page in pages.clone() {
             let first = page * page_rows;
             let in_page = |row: usize| row.saturating_sub(first).min(page_rows);
-            self.look(job, run, first);
+            self.seen.clear();
+            for member in members {
+                self.look(job, &job.tiles[member.tile], job.run(member), first);
+            }
             let sheet = Sheet {
                 page: run.pages[page],
                 next: pages.contains(&(page + 1)).then(|| run.pages[page + 1]),
@@ -328,12 +395,11 @@ impl Worker {
         }
     }
 
-    /// Notes what each row of the tile sees of the page that begins with row `first` of the run.
-    fn look(&mut self, job: &Job<'_>, run: &Run<'_>, first: usize) {
+    /// Notes what each row of a tile sees of the page that begins with row `first` of the run.
+    fn look(&mut self, job: &Job<'_>, tile: &Tile, run: &Run<'_>, first: usize) {
         let page_rows = job.problem.kv.layout().page_rows;
         let in_page = |row: usize| row.saturating_sub(first).min(page_rows);
-        self.seen.clear();
-        self.seen.extend(job.positions().iter().map(|&position| {
+        self.seen.extend(job.positions(tile).iter().map(|&position| {
             let seen = seen(run, position, job.problem.shape.window);
             in_page(seen.start)..in_page(seen.end)
         }));
@@ -348,7 +414,7 @@ impl Worker {
         let [k, v] = panels(page);
         let (nv, dv) = (rows.div_ceil(LANES), dims.div_ceil(LANES));
         let whole_vectors = rows.is_multiple_of(LANES) && dims.is_multiple_of(LANES);
-        if whole_vectors && job.tile.queries <= QUERIES_DIRECT {
+        if whole_vectors && job.queries <= QUERIES_DIRECT {
             // Pages lie apart, so the machine does not see the next one coming.
             let next = next.map_or([Vectors::EMPTY; 2], |next| panels(next).map(vectors));
             self.attend_panels(job, sheet, Panels { k: vectors(k), v: vectors(v), next, nv, dv });
@@ -384,7 +450,7 @@ impl Worker {
     ) {
         let AttentionShape { head_dim, softcap, .. } = *job.problem.shape;
         let softcap = softcap.map(|cap| Softcap { cap, to: cap / sheet.temperature });
-        let (queries, Panels { nv, dv, .. }) = (job.tile.queries, panels);
+        let (queries, Panels { nv, dv, .. }) = (job.queries, panels);
         let state = State {
             max: &mut self.max[..queries],
             sums: &mut self.sums[..queries],
@@ -425,20 +491,28 @@ impl Worker {
         }
     }
 
-    /// Leaves the states of the split at hand to be merged, from number `first` on.
-    fn leave_states(&self, job: &Job<'_>, first: usize) {
+    /// Leaves the states of the split at hand to be merged, each where its member's are.
+    fn leave_states(&self, job: &Job<'_>) {
         let dims = job.problem.shape.head_dim;
-        let (sinks, states) = (job.sinks, first..first + job.tile.queries);
-        // SAFETY: the states of a split are written by its one task.
-        let (max_to, sum_to, weighted_to) = unsafe {
-            let range = states.start * dims..states.end * dims;
-            (sinks.max.range(states.clone()), sinks.sum.range(states), sinks.weighted.range(range))
-        };
-        max_to.copy_from_slice(&self.max[..job.tile.queries]);
-        sum_to.iter_mut().zip(self.sums.iter()).for_each(|(to, sums)| *to = sum(sums));
-        let split = self.weighted.chunks_exact(dims.div_ceil(LANES));
-        for (to, from) in weighted_to.chunks_exact_mut(dims).zip(split) {
-            to.copy_from_slice(&from.as_flattened()[..dims]);
+        let dv = dims.div_ceil(LANES);
+        let (sinks, mut before) = (job.sinks, 0);
+        for member in job.members {
+            let own = before..before + job.tiles[member.tile].queries;
+            let states = member.state..member.state + own.len();
+            // SAFETY: the states of a tile's split are written by the one task it is a member of.
+            let (max_to, sum_to, weighted_to) = unsafe {
+                let range = states.start * dims..states.end * dims;
+                let (max, sum) = (sinks.max.range(states.clone()), sinks.sum.range(states));
+                (max, sum, sinks.weighted.range(range))
+            };
+            max_to.copy_from_slice(&self.max[own.clone()]);
+            let sums = self.sums[own.clone()].iter();
+            sum_to.iter_mut().zip(sums).for_each(|(to, sums)| *to = sum(sums));
+            let split = self.weighted[own.start * dv..own.end * dv].chunks_exact(dv);
+            for (to, from) in weighted_to.chunks_exact_mut(dims).zip(split) {
+                to.copy_from_slice(&from.as_flattened()[..dims]);
+            }
+            before = own.end;
         }
     }
 }

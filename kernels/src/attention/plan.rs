@@ -1,18 +1,29 @@
 //! How the work of one call is cut: tiles of rows that share K and V, and the splits they see.
 //!
+//! Where spans look at the same pages, each from where it stands, a split of these pages is read once
+//! for all of them: their queries, each rotated for its own run, are one task (the idea of Hydragen,
+//! Juravsky et al. 2024, arXiv:2402.05099, at any positions).
+//!
 //! Owns what no result depends on: the cut is made for speed alone.
 
 use super::{AttentionShape, Queries, SPLIT_ROWS};
-use crate::Run;
+use crate::{PageId, Run};
 use std::ops::Range;
 
 /// The work of one call.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Plan {
+    /// Pages that several spans look at are read once for all.
+    pub(super) shares: bool,
     /// Rows that share K and V.
     pub(super) tiles: Vec<Tile>,
     /// What threads take, one at a time.
     pub(super) tasks: Vec<Task>,
+    /// Who looks, task by task.
+    pub(super) members: Vec<Member>,
+    /// Empty between calls: the splits that tiles see, and the first pages that spans look at.
+    looks: Vec<Look>,
+    firsts: Vec<(PageId, usize)>,
     /// Partial states that tasks leave to be merged, one for each query and split.
     pub(super) states: usize,
     /// Threads worth waking.
@@ -37,22 +48,57 @@ pub(super) struct Tile {
 
 /// One piece of work.
 #[derive(Clone, Debug)]
-pub(super) struct Task {
-    /// Index of the tile.
-    pub(super) tile: usize,
-    /// One split, and where its states go. None: all splits.
-    pub(super) part: Option<Part>,
+pub(super) enum Task {
+    /// All that a tile sees: its result is written.
+    Whole {
+        /// Index of the tile.
+        tile: usize,
+    },
+    /// One split, for all who look at it: their states are left to be merged.
+    Split {
+        /// Who looks: indices of members, of one K/V head.
+        members: Range<usize>,
+        /// Index of the split in the run.
+        split: usize,
+    },
 }
 
-/// One split of a tile.
+/// A tile that looks at a run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
+pub(super) struct Member {
+    /// Index of the tile.
+    pub(super) tile: usize,
     /// Index of the run in its span.
     pub(super) run: usize,
-    /// Index of the split in its run.
-    pub(super) split: usize,
-    /// Index of the first of the tile's states.
+    /// Index of the first of the tile's states of the split.
     pub(super) state: usize,
+}
+
+/// A split that a tile sees. In order, looks at the same pages stand side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Look {
+    /// The first page of the split.
+    page: PageId,
+    split: usize,
+    kv_head: usize,
+    tile: usize,
+    run: usize,
+    state: usize,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            shares: true,
+            tiles: Vec::new(),
+            tasks: Vec::new(),
+            members: Vec::new(),
+            looks: Vec::new(),
+            firsts: Vec::new(),
+            states: 0,
+            threads: 0,
+        }
+    }
 }
 
 impl Plan {
@@ -66,6 +112,7 @@ impl Plan {
     ) {
         self.tiles.clear();
         self.tasks.clear();
+        self.members.clear();
         self.states = 0;
         let group = shape.heads / shape.kv_heads;
         let tile_rows = (TILE_QUERIES / group).max(1);
@@ -82,20 +129,56 @@ impl Plan {
                 }));
             }
         }
-        let split_rows = split_rows(page_rows);
-        let looks = self.cut(threads, split_rows, shape, queries);
+        self.find_shared(queries);
+        let looks = self.cut(threads, page_rows, shape, queries);
+        self.gather(split_rows(page_rows) / page_rows, queries);
         // A thread wakes in the time of some hundred rows of K and V.
         self.threads = threads.min(self.tasks.len()).min(1 + looks / ROWS_PER_WAKE);
     }
 
-    /// Makes the tasks and returns how many (query, row) pairs they hold, at most.
+    /// The most queries that a task has.
+    pub(super) fn queries_max(&self) -> usize {
+        let most = self.tiles.iter().map(|tile| tile.queries).max().unwrap_or(0);
+        if self.members.is_empty() { most } else { most.max(TILE_QUERIES) }
+    }
+
+    /// Leaves in `firsts` the spans that look at a page which another span looks at too, in order.
+    fn find_shared(&mut self, queries: &Queries<'_>) {
+        let firsts = &mut self.firsts;
+        firsts.clear();
+        if !self.shares || queries.spans.len() < 2 {
+            return;
+        }
+        for (s, span) in queries.spans.iter().enumerate() {
+            firsts.extend(span.runs.iter().filter_map(|run| Some((*run.pages.first()?, s))));
+        }
+        firsts.sort_unstable();
+        firsts.dedup();
+        let is_shared = |i: usize, firsts: &[(PageId, usize)]| {
+            let at = |j: usize| firsts.get(j).map(|first| first.0);
+            at(i + 1) == at(i) || i.checked_sub(1).is_some_and(|before| at(before) == at(i))
+        };
+        let mut kept = 0;
+        for i in 0..firsts.len() {
+            if is_shared(i, firsts) {
+                firsts[kept] = firsts[i];
+                kept += 1;
+            }
+        }
+        firsts.truncate(kept);
+        firsts.sort_unstable_by_key(|first| first.1);
+    }
+
+    /// Makes the tasks of whole tiles, and the looks of others; returns how many (query, row) pairs
+    /// they hold, at most.
     fn cut(
         &mut self,
         threads: usize,
-        split_rows: usize,
+        page_rows: usize,
         shape: &AttentionShape,
         queries: &Queries<'_>,
     ) -> usize {
+        let split_rows = split_rows(page_rows);
         let few = threads > 1 && self.tiles.len() < TILES_PER_THREAD * threads;
         let mut looks = 0;
         for (t, tile) in self.tiles.iter_mut().enumerate() {
@@ -106,8 +189,10 @@ impl Plan {
             let splits: usize =
                 runs.iter().map(|run| splits_in(&seen(run), split_rows).len()).sum();
             let room = self.states + splits * tile.queries;
-            if !few || splits < 2 || room * shape.head_dim > STATE_FLOATS_MAX {
-                self.tasks.push(Task { tile: t, part: None });
+            let shares = 2 * tile.queries <= TILE_QUERIES
+                && self.firsts.binary_search_by_key(&tile.span, |first| first.1).is_ok();
+            if !(few || shares) || splits < 2 || room * shape.head_dim > STATE_FLOATS_MAX {
+                self.tasks.push(Task::Whole { tile: t });
                 continue;
             }
             tile.states = self.states..room;
@@ -116,14 +201,61 @@ impl Plan {
             tile.tempered = before.sum();
             for (r, run) in runs.iter().enumerate() {
                 for split in splits_of(run, positions, shape.window, split_rows) {
-                    let part = Part { run: r, split, state: self.states };
-                    self.tasks.push(Task { tile: t, part: Some(part) });
+                    let page = run.pages[split * (split_rows / page_rows)];
+                    let (kv_head, state) = (tile.kv_head, self.states);
+                    self.looks.push(Look { page, split, kv_head, tile: t, run: r, state });
                     self.states += tile.queries;
                 }
             }
         }
         looks
     }
+
+    /// Makes tasks of the looks: those at the same pages together.
+    fn gather(&mut self, split_pages: usize, queries: &Queries<'_>) {
+        let Self { shares, tiles, tasks, members, looks, .. } = self;
+        if *shares && queries.spans.len() > 1 {
+            looks.sort_unstable();
+        }
+        let mut left = looks.drain(..).peekable();
+        while let Some(first) = left.next() {
+            let begin = members.len();
+            let mut held = tiles[first.tile].queries;
+            let mut member = |look: Look| {
+                let Look { tile, run, state, .. } = look;
+                members.push(Member { tile, run, state });
+            };
+            member(first);
+            while let Some(look) = left.next_if(|look| {
+                held + tiles[look.tile].queries <= TILE_QUERIES
+                    && reads_alike((first, *look), split_pages, tiles, queries)
+            }) {
+                held += tiles[look.tile].queries;
+                member(look);
+            }
+            tasks.push(Task::Split { members: begin..members.len(), split: first.split });
+        }
+    }
+}
+
+/// Two looks may be one task: the same pages and head, rows hidden and scores divided alike.
+fn reads_alike(
+    (a, b): (Look, Look),
+    split_pages: usize,
+    tiles: &[Tile],
+    queries: &Queries<'_>,
+) -> bool {
+    if (a.page, a.split, a.kv_head) != (b.page, b.split, b.kv_head) || a.tile == b.tile {
+        return false;
+    }
+    let of = |look: Look| {
+        let span = &queries.spans[tiles[look.tile].span];
+        let run = &span.runs[look.run];
+        let pages = &run.pages[look.split * split_pages..];
+        let tempered = span.tempered.filter(|by| look.run < by.runs).map(|by| by.temperature);
+        (&pages[..pages.len().min(split_pages)], run.hidden.map(std::ptr::from_ref), tempered)
+    };
+    of(a) == of(b)
 }
 
 /// Rows of a split: whole pages.

@@ -2,6 +2,7 @@
 //! reference on every instruction set is tested with all ops' cases.
 
 use super::cases::{Case, Filled, shapes};
+use super::plan::Task;
 use super::{AttentionScratch, Queries, attention, attention_mass};
 use crate::{Cpu, HiddenRows, Isa, KvDtype, Run, Span};
 
@@ -122,6 +123,64 @@ fn a_row_that_sees_nothing_gives_zeros_and_rows_of_no_span_stay() {
     assert!(out[..width].iter().chain(&out[3 * width..]).all(|&x| x == 7.0));
     assert!(out[width..2 * width].iter().all(|x| x.to_bits() == 0), "position 99 sees nothing");
     assert!(out[2 * width..3 * width].iter().all(|&x| x != 7.0 && x.is_finite()));
+}
+
+/// Every row is a span of its own, which sees the runs in an order of its own: pages are read for
+/// several spans at once, each of which sees them elsewhere.
+#[test]
+fn spans_that_share_pages_change_no_bit() {
+    let mut shared = 0;
+    for case in shapes() {
+        let filled = case.fill(SEED);
+        let rows = filled.positions.len();
+        let orders: Vec<_> = (0..rows).map(|row| reordered(&filled.runs(), row)).collect();
+        let span = |row: usize| filled.span(row..row + 1, &orders[row]);
+        let spans: Vec<_> = (0..rows).map(span).collect();
+        for isa in Isa::tested() {
+            let alone = (0..rows).flat_map(|row| {
+                let spans = [filled.span(0..1, &orders[row])];
+                run(&Cpu::new(1, isa), &filled, &filled.queries(row..row + 1, &spans))
+            });
+            let alone: Vec<f32> = alone.collect();
+            for threads in [1, 2, 3] {
+                let cpu = Cpu::new(threads, isa);
+                let together = run(&cpu, &filled, &filled.queries(0..rows, &spans));
+                assert_same(&together, &alone, (&case, isa, threads));
+            }
+        }
+        shared += most_members(&filled, &spans);
+    }
+    assert!(shared > 40, "hardly anything is shared: {shared}");
+}
+
+/// The runs side by side from position 0, beginning with number `first`; those whose rows say where
+/// they stand stay there, behind all others.
+fn reordered<'a>(runs: &[Run<'a>], first: usize) -> Vec<Run<'a>> {
+    let (mut side_by_side, scattered): (Vec<_>, Vec<_>) =
+        runs.iter().copied().partition(|run| run.positions.is_none());
+    let count = side_by_side.len().max(1);
+    side_by_side.rotate_left(first % count);
+    let mut start = 0;
+    for run in &mut side_by_side {
+        run.shift += start as i32 - run.start as i32;
+        run.start = start;
+        start += run.rows;
+    }
+    side_by_side.into_iter().chain(scattered).collect()
+}
+
+/// The most spans that one task reads pages for.
+fn most_members(filled: &Filled, spans: &[Span<'_>]) -> usize {
+    let mut scratch = AttentionScratch::new();
+    let queries = filled.queries(0..filled.positions.len(), spans);
+    let mut out = vec![0.0; queries.q.len()];
+    let cpu = Cpu::new(2, Isa::best());
+    attention(&cpu, &filled.kv, &filled.shape, &queries, &mut scratch, &mut out);
+    let members = scratch.plan.tasks.iter().map(|task| match task {
+        Task::Whole { .. } => 1,
+        Task::Split { members, .. } => members.len(),
+    });
+    members.max().unwrap_or(0)
 }
 
 #[test]

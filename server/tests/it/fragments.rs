@@ -102,7 +102,8 @@ async fn a_finished_turn_becomes_a_fragment() {
     let answer = turn["text"].as_str().unwrap();
     let text = fragment["text"].as_str().unwrap();
     assert!(text.contains("user\nx<|im_end|>") && text.ends_with(&format!("{answer}<|im_end|>\n")));
-    let saw: Vec<_> = turn["fragments"].as_array().unwrap().iter().map(|used| &used["id"]).collect();
+    let saw: Vec<_> =
+        turn["fragments"].as_array().unwrap().iter().map(|used| &used["id"]).collect();
     let contextual = json!({
         "saw": saw, "policy": "boundary", "tokens": 2, "recomputed_tokens": 2, "start": 18,
     });
@@ -117,7 +118,10 @@ async fn a_finished_turn_becomes_a_fragment() {
     let both = json!([{"fragment": id}, {"text": "another"}]);
     let used = call_json(&app, "POST /v1/generate", next(both)).await.expect(200);
     assert_eq!(used["join"]["reused_tokens"], tokens + 7);
-    assert_eq!((&used["join"]["encoded_tokens"], &used["join"]["exact"]), (&json!(0), &json!(false)));
+    assert_eq!(
+        (&used["join"]["encoded_tokens"], &used["join"]["exact"]),
+        (&json!(0), &json!(false))
+    );
     assert_eq!(used["fragments"][0]["id"], id);
 
     // The same again is the same fragment.

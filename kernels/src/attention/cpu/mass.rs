@@ -45,8 +45,12 @@ pub(in super::super) fn attention_mass(
     cpu.for_each(cpu.threads().min(plan.tiles.len()), |w| {
         // SAFETY: `for_each` runs each w once, and w is below the number of workers.
         let worker = &mut unsafe { shared.range(w..w + 1) }[0];
-        while let Some(tile) = plan.tiles.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let job = Job { cpu, problem, tile, sinks: &sinks };
+        loop {
+            let tile = next.fetch_add(1, Ordering::Relaxed);
+            if tile >= plan.tiles.len() {
+                break;
+            }
+            let job = Job::of_tile(cpu, problem, plan, tile, &sinks);
             match problem.kv.layout().dtype {
                 KvDtype::F32 => worker.weigh_rows::<f32>(&job),
                 KvDtype::F16 => worker.weigh_rows::<half::f16>(&job),
@@ -64,7 +68,7 @@ impl Worker {
     /// Adds the shares of the tile's queries to this worker's mass.
     fn weigh_rows<E: Element>(&mut self, job: &Job<'_>) {
         self.begin(job);
-        let queries = job.tile.queries;
+        let queries = job.queries;
         self.max[..queries].fill(f32::NEG_INFINITY);
         self.sums[..queries].fill([0.0; LANES]);
         self.each_page::<E>(job, false);
@@ -79,12 +83,13 @@ impl Worker {
     fn each_page<E: Element>(&mut self, job: &Job<'_>, counts: bool) {
         let page_rows = job.problem.kv.layout().page_rows;
         let mut before = 0;
-        for run in job.runs() {
-            self.rotate::<E>(job, run.shift, 1.0);
-            let union = seen_by_any(run, job.positions(), job.problem.shape.window);
+        for run in job.runs(job.tile) {
+            self.rotate::<E>(job, (job.tile, 0), (run.shift, 1.0));
+            let union = seen_by_any(run, job.positions(job.tile), job.problem.shape.window);
             for page in union.start / page_rows..union.end.div_ceil(page_rows) {
                 let first = page * page_rows;
-                self.look(job, run, first);
+                self.seen.clear();
+                self.look(job, job.tile, run, first);
                 let hidden = run.hidden.map_or(&[][..], |hidden| hidden.of_page(page));
                 let rows = before + first..before + (first + page_rows).min(run.rows as usize);
                 self.weigh_page::<E>(job, (run.pages[page], hidden), counts.then_some(rows));
@@ -104,7 +109,7 @@ impl Worker {
         let k = kv.panel::<E>(page, layer, Side::K, head);
         let nv = rows.div_ceil(LANES);
         let whole_vectors = rows.is_multiple_of(LANES);
-        if whole_vectors && job.tile.queries <= QUERIES_DIRECT {
+        if whole_vectors && job.queries <= QUERIES_DIRECT {
             return self.weigh_panel(job, hidden, (vectors(k), nv), counts);
         }
         // Worth a copy in f32: many queries read it, or vectors do not lie side by side.
@@ -129,7 +134,7 @@ impl Worker {
         counts: Option<Range<usize>>,
     ) {
         let shape = job.problem.shape;
-        let queries = job.tile.queries;
+        let queries = job.queries;
         let panels = Panels { k, v: Vectors::EMPTY, next: [Vectors::EMPTY; 2], nv, dv: 0 };
         on_lanes(
             job.cpu,
