@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a bench's result is what it prints")]
 
+mod batch;
 mod cpu;
 mod instructions;
 mod join;
@@ -32,6 +33,10 @@ enum Bench {
     ///
     /// Example: cargo run --release -p benches -- join --json
     Join(join::Args),
+    /// Many sequences at once over the same cached fragments, with and without sharing the read.
+    ///
+    /// Example: cargo run --release -p benches -- batch --json
+    Batch(batch::Args),
     /// Cento and llama.cpp, interleaved: same file, same threads, and the ratios.
     ///
     /// Example: cargo run --release -p benches -- peer --model smollm2-135m --json
@@ -51,6 +56,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().bench {
         Bench::Cpu(args) => print(&cpu::measure(&args)?, args.json),
         Bench::Join(args) => print(&join::measure(&args)?, args.json),
+        Bench::Batch(args) => print(&batch::measure(&args)?, args.json),
         Bench::Peer(args) => print(&peer::measure(&args)?, args.json),
         Bench::Kernels(args) => kernels::measure(&args),
         Bench::Instructions(args) => instructions::measure(&args),

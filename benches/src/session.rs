@@ -42,8 +42,17 @@ pub(crate) struct Answer {
 
 impl Session {
     /// Fetches and loads `model` with `threads` (0: physical cores) and starts an engine.
-    #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
     pub(crate) fn open(model: &str, options: &LoadOptions) -> anyhow::Result<Self> {
+        Self::open_with(model, options, Config::default())
+    }
+
+    /// The same with bounds of the engine.
+    #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
+    pub(crate) fn open_with(
+        model: &str,
+        options: &LoadOptions,
+        config: Config,
+    ) -> anyhow::Result<Self> {
         let path = models::catalogue::fetch(model, &mut models::catalogue::Quiet)?;
         let begun = Instant::now();
         let loaded = models::load(&path, options)?;
@@ -56,7 +65,7 @@ impl Session {
         let engine = Engine::start(
             Box::new(loaded.decoder),
             Some(loaded.tokenizer),
-            Config::default(),
+            config,
             Arc::new(Monotonic(Instant::now())),
         );
         Ok(Self {

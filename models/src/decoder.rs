@@ -45,6 +45,11 @@ impl Decoder {
         Self { cpu, description, parts, rope, rope_local, kv, scratch, narrow, shape }
     }
 
+    /// Pages that several sequences look at are read once for all of them, or once for each.
+    pub(crate) fn share_reads(&mut self, shares: bool) {
+        self.scratch.attention.share_reads(shares);
+    }
+
     /// Instruction set and threads.
     pub fn cpu(&self) -> &Cpu {
         &self.cpu

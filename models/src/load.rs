@@ -28,6 +28,9 @@ pub struct LoadOptions {
     /// What 8 bits leave of activations is quantized again everywhere, whatever the architecture
     /// needs: slower, and nearer to float arithmetic.
     pub fine_activations: bool,
+    /// KV pages that several sequences look at are read once for all of them. Off, results are the
+    /// same to the bit: to measure what it is worth.
+    pub share_reads: bool,
 }
 
 impl Default for LoadOptions {
@@ -41,6 +44,7 @@ impl Default for LoadOptions {
             context_max: None,
             batch_rows_max: 256,
             fine_activations: false,
+            share_reads: true,
         }
     }
 }
@@ -180,7 +184,9 @@ fn decoder(
         context_train: description.context_train,
         isa: isa.to_string(),
     };
-    Ok((Decoder::new(cpu, description, parts, kv, shape), info))
+    let mut decoder = Decoder::new(cpu, description, parts, kv, shape);
+    decoder.share_reads(options.share_reads);
+    Ok((decoder, info))
 }
 
 fn context_max(options: &LoadOptions, description: &Description) -> Result<usize, LoadError> {

@@ -80,6 +80,12 @@ impl AttentionScratch {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Pages that several spans look at are read once for all of them (as it begins), or once for
+    /// each. No result depends on it.
+    pub fn share_reads(&mut self, shares: bool) {
+        self.plan.shares = shares;
+    }
 }
 
 /// Fills `out` (`[rows, heads * head_dim]`) for the rows of every span; other rows stay.

@@ -10,7 +10,8 @@ use super::super::page::{
     Lane16, Panels, Sight, Softcap, Vectors, Widen, largest, score, soften, vectors as seen_vectors,
 };
 use super::super::plan::seen_by_any;
-use super::{AttentionScratch, Job, Problem, QUERIES_DIRECT, Sinks, Worker, vectors, widen_lines};
+use super::worker::{QUERIES_DIRECT, vectors, widen_lines};
+use super::{AttentionScratch, Job, Problem, Sinks, Worker};
 use crate::cpu::Disjoint;
 use crate::kv::{Element, GROUP_DIMS, Side};
 use crate::simd::lanes::{LANES, Lanes, OnLanes, on_lanes, sum};

@@ -1,0 +1,223 @@
+//! `batch`: many sequences at once over the same cached fragments, each in an order of its own; with
+//! pages read once for all of them, and once for each.
+
+use crate::session::Session;
+use anyhow::{Context, anyhow, ensure};
+use engine::{
+    Composition, Config, Event, FragmentSpec, JoinPolicy, Placement, Request, Sampling, Stats,
+};
+use models::{KvDtype, LoadOptions};
+use serde::Serialize;
+use std::{
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+/// What to measure.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A catalogue name, a path, or hf:owner/repo/file.
+    #[arg(long, default_value = "smollm2-135m")]
+    model: String,
+    /// Print one line of JSON instead of an indented object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Threads; 0 means one per physical core.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Number format of cached keys and values: f16, bf16, f32 or int8.
+    #[arg(long, default_value = "f16")]
+    kv_dtype: KvDtype,
+    /// Sequences at once. Repeat for more.
+    #[arg(long = "sequences", value_name = "N", default_values_t = [1, 4, 16, 64])]
+    sequences: Vec<usize>,
+    /// Fragments in every composition.
+    #[arg(long, default_value_t = 8)]
+    fragments: usize,
+    /// Tokens of each.
+    #[arg(long, default_value_t = 512)]
+    fragment_tokens: usize,
+    /// Tokens of every tail; no two are alike.
+    #[arg(long, default_value_t = 32)]
+    tail_tokens: usize,
+    /// Tokens that every sequence generates. The first come while other tails are prefilled: rates
+    /// are of the time in which all decode.
+    #[arg(long, default_value_t = 64)]
+    tokens: usize,
+}
+
+/// The printed object.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    model: String,
+    threads: usize,
+    isa: String,
+    kv_dtype: &'static str,
+    fragments: usize,
+    fragment_tokens: usize,
+    tail_tokens: usize,
+    batches: Vec<Batch>,
+}
+
+/// So many sequences at once.
+#[derive(Serialize)]
+struct Batch {
+    sequences: usize,
+    /// Tokens per second of all together.
+    tokens_per_second: f64,
+    /// The same, of one sequence as it was measured first.
+    times_one: f64,
+    /// Pages are read once for each sequence.
+    unshared_tokens_per_second: f64,
+    /// Milliseconds of a step: shared, unshared, and with nothing before the tails.
+    step_ms: [f64; 3],
+    /// What looking at the fragments takes of a step, unshared over shared.
+    attention_ratio: f64,
+    /// KV pages in use with all running, over those of the fragments and the root alone.
+    pages_ratio: f64,
+}
+
+/// What one batch of sequences gave.
+struct Rate {
+    tokens_per_second: f64,
+    step_ms: f64,
+    /// While all ran.
+    stats: Stats,
+}
+
+/// Loads the model twice, and runs every size of batch on both.
+pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
+    let sizes = [args.fragments, args.fragment_tokens, args.tail_tokens];
+    ensure!(!sizes.contains(&0), "--fragments and tokens must be at least 1: {sizes:?}");
+    ensure!(args.tokens > 1, "--tokens is {}; it must be at least 2", args.tokens);
+    let most = args.sequences.iter().copied().max().unwrap_or(0);
+    ensure!(!args.sequences.contains(&0) && most <= 256, "--sequences must be from 1 to 256");
+    let threads = if args.threads == 0 { models::physical_cores() } else { args.threads };
+    let config = Config { running_max: most, waiting_max: most, ..Config::default() };
+    let bench = |share_reads| {
+        let kv_dtype = args.kv_dtype;
+        let options = LoadOptions { threads, kv_dtype, share_reads, ..LoadOptions::default() };
+        Bench::open(args, Session::open_with(&args.model, &options, config)?)
+    };
+    let mut batches: Vec<Batch> = Vec::new();
+    let (shared, unshared) = (bench(true)?, bench(false)?);
+    for &sequences in &args.sequences {
+        let once = shared.rate(sequences, &shared.fragments)?;
+        let each = unshared.rate(sequences, &unshared.fragments)?;
+        let none = shared.rate(sequences, &[])?;
+        let one = batches.first().map_or(once.tokens_per_second, |first| first.tokens_per_second);
+        batches.push(Batch {
+            sequences,
+            tokens_per_second: once.tokens_per_second,
+            times_one: once.tokens_per_second / one,
+            unshared_tokens_per_second: each.tokens_per_second,
+            step_ms: [once.step_ms, each.step_ms, none.step_ms],
+            attention_ratio: (each.step_ms - none.step_ms) / (once.step_ms - none.step_ms),
+            pages_ratio: pages_used(&once.stats) / shared.pages_held,
+        });
+    }
+    Ok(Report {
+        model: shared.session.info.name.clone(),
+        threads,
+        isa: shared.session.info.isa.clone(),
+        kv_dtype: args.kv_dtype.name(),
+        fragments: args.fragments,
+        fragment_tokens: args.fragment_tokens,
+        tail_tokens: args.tail_tokens,
+        batches,
+    })
+}
+
+fn pages_used(stats: &Stats) -> f64 {
+    (stats.pages - stats.pages_free) as f64
+}
+
+/// Cached fragments, and an engine to join them.
+struct Bench<'a> {
+    args: &'a Args,
+    session: Session,
+    fragments: Vec<Arc<[u32]>>,
+    /// Pages of fragments and root.
+    pages_held: f64,
+}
+
+impl<'a> Bench<'a> {
+    fn open(args: &'a Args, session: Session) -> anyhow::Result<Self> {
+        let tokens = |i: u64| session.filler((1 << 21) + i, args.fragment_tokens);
+        let fragments: Vec<Arc<[u32]>> =
+            (0..args.fragments as u64).map(|i| tokens(i).into()).collect();
+        for tokens in &fragments {
+            let (root, tokens) = (session.root.clone(), tokens.clone());
+            let spec = FragmentSpec { tenant: "bench".into(), root, tokens, pin: true };
+            session.engine.put_fragment(spec)?;
+        }
+        let pages_held = pages_used(&session.engine.stats());
+        Ok(Self { args, session, fragments, pages_held })
+    }
+
+    /// Number `i` of so many sequences: the fragments in an order of its own, and a tail of its own.
+    fn request(&self, i: usize, fragments: &[Arc<[u32]>]) -> Request {
+        let mut placements: Vec<Placement> =
+            fragments.iter().map(|tokens| tokens.clone().into()).collect();
+        let count = placements.len().max(1);
+        placements.rotate_left(i % count);
+        if count > 2 {
+            placements.swap(0, 1 + (i / count) % (count - 1));
+        }
+        let tail = self.session.filler((1 << 22) + i as u64, self.args.tail_tokens);
+        Request {
+            tenant: "bench".into(),
+            composition: Composition { root: self.session.root.clone(), placements, tail },
+            policy: JoinPolicy::Reuse,
+            selected: None,
+            sampling: Sampling::greedy(),
+            stop_tokens: Vec::new(),
+            stop_strings: Vec::new(),
+            max_tokens: self.args.tokens,
+            logprobs: None,
+            echo: false,
+            seal: None,
+        }
+    }
+
+    /// Runs so many sequences at once.
+    #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
+    fn rate(&self, sequences: usize, fragments: &[Arc<[u32]>]) -> anyhow::Result<Rate> {
+        let (sender, events) = mpsc::channel();
+        for i in 0..sequences {
+            let sender = sender.clone();
+            let sink = move |event| sender.send((i, Instant::now(), event)).is_ok();
+            self.session.engine.submit(self.request(i, fragments), Box::new(sink))?;
+        }
+        drop(sender);
+        let mut tokens: Vec<Vec<Instant>> = vec![Vec::new(); sequences];
+        let (mut ended, mut stats) = (0, self.session.engine.stats());
+        while ended < sequences {
+            let event = events.recv_timeout(Duration::from_mins(10));
+            match event.context("the engine fell silent")? {
+                (i, at, Event::Token { .. }) => {
+                    tokens[i].push(at);
+                    let now = self.session.engine.stats();
+                    if now.running == sequences {
+                        stats = now;
+                    }
+                }
+                (_, _, Event::Finished { .. }) => ended += 1,
+                (_, _, Event::Failed(error)) => return Err(anyhow!(error)),
+                (_, _, Event::Scored { .. }) => {}
+            }
+        }
+        let begin = tokens.iter().filter_map(|at| at.first()).max().context("no token")?;
+        let end = tokens.iter().filter_map(|at| at.last()).min().context("no token")?;
+        let inside = |at: &&Instant| *at > begin && *at <= end;
+        let counts = tokens.iter().map(|at| at.iter().filter(inside).count());
+        let (fewest, all) = (counts.clone().min().unwrap_or(0), counts.sum::<usize>());
+        ensure!(fewest > 1, "--tokens is {}: too few for all to decode at once", self.args.tokens);
+        let seconds = end.duration_since(*begin).as_secs_f64();
+        Ok(Rate {
+            tokens_per_second: all as f64 / seconds,
+            step_ms: seconds * 1e3 * sequences as f64 / all as f64,
+            stats,
+        })
+    }
+}
