@@ -1,7 +1,11 @@
 //! `batch`: many sequences at once over the same cached fragments, each in an order of its own; with
-//! pages read once for all of them, and once for each.
+//! pages read once for all of them, and once for each; and llama.cpp's slots, which share a prefix
+//! only: there all sequences have the fragments in one order.
 
-use crate::session::Session;
+use crate::{
+    peer::llama::{self, Llama},
+    session::Session,
+};
 use anyhow::{Context, anyhow, ensure};
 use engine::{
     Composition, Config, Event, FragmentSpec, JoinPolicy, Placement, Request, Sampling, Stats,
@@ -9,6 +13,7 @@ use engine::{
 use models::{KvDtype, LoadOptions};
 use serde::Serialize;
 use std::{
+    path::PathBuf,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
@@ -44,6 +49,13 @@ pub(crate) struct Args {
     /// are of the time in which all decode.
     #[arg(long, default_value_t = 64)]
     tokens: usize,
+    /// Leave llama.cpp out.
+    #[arg(long)]
+    no_peer: bool,
+    /// A Python that has llama-cpp-python. Without one, a virtual environment is made beside the
+    /// model cache and the package is built into it, which takes minutes, once.
+    #[arg(long, env = "CENTO_BENCH_PYTHON")]
+    python: Option<PathBuf>,
 }
 
 /// The printed object.
@@ -75,6 +87,9 @@ struct Batch {
     attention_ratio: f64,
     /// KV pages in use with all running, over those of the fragments and the root alone.
     pages_ratio: f64,
+    /// Of llama.cpp, the better of flash attention on and off.
+    llama_cpp_tokens_per_second: Option<f64>,
+    times_llama_cpp: Option<f64>,
 }
 
 /// What one batch of sequences gave.
@@ -101,10 +116,12 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
     };
     let mut batches: Vec<Batch> = Vec::new();
     let (shared, unshared) = (bench(true)?, bench(false)?);
+    let mut peer = if args.no_peer { None } else { Some(peer(args, threads)?) };
     for &sequences in &args.sequences {
         let once = shared.rate(sequences, &shared.fragments)?;
         let each = unshared.rate(sequences, &unshared.fragments)?;
         let none = shared.rate(sequences, &[])?;
+        let llama = peer.as_mut().map(|llama| slots(args, llama, sequences)).transpose()?;
         let one = batches.first().map_or(once.tokens_per_second, |first| first.tokens_per_second);
         batches.push(Batch {
             sequences,
@@ -114,6 +131,8 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
             step_ms: [once.step_ms, each.step_ms, none.step_ms],
             attention_ratio: (each.step_ms - none.step_ms) / (once.step_ms - none.step_ms),
             pages_ratio: pages_used(&once.stats) / shared.pages_held,
+            llama_cpp_tokens_per_second: llama,
+            times_llama_cpp: llama.map(|llama| once.tokens_per_second / llama),
         });
     }
     Ok(Report {
@@ -127,6 +146,26 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
         batches,
     })
 }
+
+/// llama.cpp on the same file.
+fn peer(args: &Args, threads: usize) -> anyhow::Result<Llama> {
+    let path = models::catalogue::fetch(&args.model, &mut models::catalogue::Quiet)?;
+    let python = args.python.clone().map_or_else(llama::install, Ok)?;
+    Llama::start(&python, &path, threads, CONTEXT_UNUSED)
+}
+
+/// The better of flash attention on and off.
+fn slots(args: &Args, llama: &mut Llama, sequences: usize) -> anyhow::Result<f64> {
+    let (shared, tail) = (args.fragments * args.fragment_tokens, args.tail_tokens);
+    let mut speed = |flash| {
+        let tokens = args.tokens;
+        llama.ask(&llama::Request::Slots { tokens, sequences, shared, tail, flash })
+    };
+    Ok(speed(false)?.max(speed(true)?))
+}
+
+/// Positions of the contexts that llama.cpp holds for other figures.
+const CONTEXT_UNUSED: usize = 256;
 
 fn pages_used(stats: &Stats) -> f64 {
     (stats.pages - stats.pages_free) as f64

@@ -1,6 +1,6 @@
 //! `peer`: Cento and llama.cpp on the same file with the same threads, interleaved in one run.
 
-mod llama;
+pub(crate) mod llama;
 
 use crate::{cpu::median, session::Session};
 use anyhow::{Context, ensure};

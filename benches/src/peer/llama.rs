@@ -13,19 +13,21 @@ use std::{
 const PACKAGE: &str = "llama-cpp-python==0.3.36";
 
 /// A running llama.cpp.
-pub(super) struct Llama {
+pub(crate) struct Llama {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
-    pub(super) version: String,
+    pub(crate) version: String,
 }
 
 /// One figure.
 #[derive(Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
-pub(super) enum Request {
+pub(crate) enum Request {
     Prefill { tokens: usize, seed: u64, flash: bool },
     Decode { tokens: usize, depth: usize, seed: u64, flash: bool },
+    /// So many sequences side by side, each with a tail of its own behind tokens that all share.
+    Slots { tokens: usize, sequences: usize, shared: usize, tail: usize, flash: bool },
 }
 
 #[derive(Deserialize)]
@@ -40,7 +42,7 @@ struct Answer {
 
 impl Llama {
     /// Starts it on a GGUF file.
-    pub(super) fn start(
+    pub(crate) fn start(
         python: &Path,
         model: &Path,
         threads: usize,
@@ -62,7 +64,7 @@ impl Llama {
     }
 
     /// Tokens per second of one figure.
-    pub(super) fn ask(&mut self, request: &Request) -> anyhow::Result<f64> {
+    pub(crate) fn ask(&mut self, request: &Request) -> anyhow::Result<f64> {
         writeln!(self.requests, "{}", serde_json::to_string(request)?)?;
         Ok(self.read::<Answer>()?.tokens_per_second)
     }
@@ -84,7 +86,7 @@ impl Drop for Llama {
 }
 
 /// A Python with llama-cpp-python, made where there is none.
-pub(super) fn install() -> anyhow::Result<PathBuf> {
+pub(crate) fn install() -> anyhow::Result<PathBuf> {
     let folder = models::catalogue::cache_folder()?.join("bench").join("llama-cpp");
     let python = folder.join("bin").join("python");
     let has_package = |python: &Path| {
