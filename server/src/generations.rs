@@ -85,6 +85,19 @@ pub struct FragmentUse {
     pub tokens: usize,
     /// It was encoded after another root, so this composition used its tokens, not its KV.
     pub other_root: bool,
+    /// The side context that it is a piece of.
+    pub side: Option<SideUse>,
+}
+
+/// A side context as it stood in a generation's composition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SideUse {
+    /// `sc_..`.
+    pub id: String,
+    /// Its version then.
+    pub version: u64,
+    /// How long ago that had changed when the composition was made.
+    pub age: Duration,
 }
 
 /// How a generation is run.

@@ -52,6 +52,21 @@ pub const NAME_BYTES_MAX: usize = 256;
 /// Tokens to generate when the request does not say.
 pub const MAX_TOKENS_DEFAULT: usize = 256;
 
+/// Side contexts of one tenant: each is looked at several times a second.
+pub const SIDE_CONTEXTS_MAX: usize = 256;
+/// Entries of one side context; each is a placement.
+pub const SIDE_ENTRIES_MAX: usize = 1_024;
+/// Bytes of an entry: side contexts are small.
+pub const SIDE_ENTRY_BYTES_MAX: usize = 64 << 10;
+/// How often side contexts are looked at.
+pub const SIDE_UPKEEP_INTERVAL: Duration = Duration::from_millis(200);
+/// Bytes of a clock's template.
+pub const CLOCK_TEMPLATE_BYTES_MAX: usize = 4 << 10;
+/// A clock that changes more often would be encoded all the time.
+pub const CLOCK_TICK_MIN: Duration = Duration::from_millis(100);
+/// A day.
+pub const CLOCK_TICK_MAX: Duration = Duration::from_hours(24);
+
 /// Fragment names kept for listings; the oldest go first.
 pub const FRAGMENT_NAMES_MAX: usize = 65_536;
 /// Ended generations kept for later reading.

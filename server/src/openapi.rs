@@ -7,7 +7,7 @@
 use crate::api::{
     self, fragments, generate, generations, health, metrics,
     openai::{chat, completions, fields::Fields, models},
-    tokenize,
+    side_contexts, tokenize,
 };
 use axum::Json;
 use utoipa::{
@@ -38,6 +38,12 @@ use utoipa::{
         generations::get,
         generations::events,
         generations::cancel,
+        side_contexts::create,
+        side_contexts::list,
+        side_contexts::get,
+        side_contexts::patch,
+        side_contexts::delete,
+        side_contexts::push,
         tokenize::tokenize,
         tokenize::detokenize,
         models::list_models,

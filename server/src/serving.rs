@@ -3,6 +3,7 @@
 use crate::{
     AppState, app,
     limits::{DRAIN_TIMEOUT, ENGINE_WATCH_INTERVAL, HEALTH_TIMEOUT},
+    side::upkeep,
 };
 use axum::serve::ListenerExt as _;
 use std::{
@@ -43,6 +44,7 @@ pub async fn serve(
         let _ = closed.await;
     });
     let mut server = tokio::spawn(server.into_future());
+    let keeper = tokio::spawn(upkeep(Arc::clone(&state)));
     let ended = tokio::select! {
         () = stop => Ended::Told,
         () = engine_death(&state) => Ended::EngineDied,
@@ -51,6 +53,7 @@ pub async fn serve(
             return result.map_err(io::Error::other)?.map(|()| Ended::Told);
         }
     };
+    keeper.abort();
     drop(close);
     let engine = state.engine.clone();
     let drained = tokio::task::spawn_blocking(move || engine.shutdown(grace)).await;

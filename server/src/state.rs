@@ -1,7 +1,8 @@
 //! What every handler is given.
 
 use crate::{
-    ApiError, ApiKeys, FragmentNames, Generations, Limits, Metrics, Profile, Time, limits::PUTS_MAX,
+    ApiError, ApiKeys, FragmentNames, Generations, Limits, Metrics, Profile, SideContexts, Time,
+    limits::PUTS_MAX,
 };
 use engine::Engine;
 use models::{Tokenizer, Turns};
@@ -61,6 +62,8 @@ pub struct AppState {
     pub generations: Generations,
     /// Names that clients gave to fragments.
     pub fragment_names: FragmentNames,
+    /// Side contexts.
+    pub side_contexts: SideContexts,
     /// Counters, gauges, histograms.
     pub metrics: Arc<Metrics>,
     /// Puts of fragments that may hold a thread.
@@ -84,6 +87,7 @@ impl AppState {
             profile,
             generations,
             fragment_names: FragmentNames::new(),
+            side_contexts: SideContexts::new(),
             metrics,
             puts: Arc::new(Semaphore::new(PUTS_MAX)),
         })

@@ -56,8 +56,13 @@ impl Time {
         self.clock.now()
     }
 
+    /// Time since the Unix epoch.
+    pub fn unix(&self) -> Duration {
+        self.unix_at_zero + self.clock.now()
+    }
+
     /// Whole seconds since the Unix epoch.
     pub fn unix_seconds(&self) -> u64 {
-        (self.unix_at_zero + self.clock.now()).as_secs()
+        self.unix().as_secs()
     }
 }

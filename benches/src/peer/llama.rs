@@ -24,10 +24,25 @@ pub(crate) struct Llama {
 #[derive(Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub(crate) enum Request {
-    Prefill { tokens: usize, seed: u64, flash: bool },
-    Decode { tokens: usize, depth: usize, seed: u64, flash: bool },
+    Prefill {
+        tokens: usize,
+        seed: u64,
+        flash: bool,
+    },
+    Decode {
+        tokens: usize,
+        depth: usize,
+        seed: u64,
+        flash: bool,
+    },
     /// So many sequences side by side, each with a tail of its own behind tokens that all share.
-    Slots { tokens: usize, sequences: usize, shared: usize, tail: usize, flash: bool },
+    Slots {
+        tokens: usize,
+        sequences: usize,
+        shared: usize,
+        tail: usize,
+        flash: bool,
+    },
 }
 
 #[derive(Deserialize)]

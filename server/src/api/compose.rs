@@ -1,8 +1,9 @@
 //! The parts that requests name: wire types, and their way to token ids.
 
 use crate::{
-    ApiError, AppState, FragmentUse, Tenant,
+    ApiError, AppState, FragmentUse, SideUse, Tenant,
     limits::{COMPOSE_PARTS_MAX, NAME_BYTES_MAX, TAIL_PARTS_MAX},
+    side::{Piece, refresh},
 };
 use engine::{Composition, FragmentId, FragmentInfo, Placement, RequestError};
 use models::TokenId;
@@ -10,14 +11,19 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{fmt, sync::Arc};
 use utoipa::ToSchema;
 
-/// A part of a composition. One of `fragment`, `text`, `tokens` is given.
+/// A part of a composition. One of `fragment`, `side`, `text`, `tokens` is given.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartBody {
     /// A fragment put before, by id.
     pub fragment: Option<String>,
-    /// A side context, by id: comes later, refused for now.
+    /// A side context, by id: its pieces as they are now, each a fragment. They stand last before the
+    /// tail, in the order of their parts, unless `in_place` is true.
     pub side: Option<String>,
+    /// With `side`: it stands where its part does (default: false).
+    pub in_place: Option<bool>,
+    /// With `side`: `snapshot`, what it is now for the whole answer (default); `live` comes later.
+    pub binding: Option<String>,
     /// Text. Special tokens written in it stay text.
     pub text: Option<String>,
     /// Token ids, taken as they are.
@@ -106,11 +112,18 @@ pub(crate) fn compose(
     };
     let mut placements = Vec::with_capacity(parts.len());
     let mut fragments = Vec::with_capacity(parts.len());
-    for (index, part) in parts.iter().enumerate() {
-        let (placed, used) = placement(state, tenant, &root, part, &format!("compose[{index}]"))?;
-        placements.push(placed);
-        fragments.push(used);
+    for (index, part) in in_order(parts) {
+        let param = format!("compose[{index}]");
+        let placed = match &part.side {
+            Some(id) => side_pieces(state, tenant, &root, (part, id), &param)?,
+            None => vec![placement(state, tenant, &root, part, &param)?],
+        };
+        for (placed, used) in placed {
+            placements.push(placed);
+            fragments.push(used);
+        }
     }
+    at_most("compose", "placements", placements.len(), COMPOSE_PARTS_MAX)?;
     let opens_turn = awaits_answer(tail);
     let tail = tail_tokens(state, tail)?;
     Ok(Composed { composition: Composition { root, placements, tail }, fragments, opens_turn })
@@ -151,6 +164,63 @@ pub(crate) fn root_tokens(
     Ok(tokens)
 }
 
+/// Parts in the order they stand in: side contexts last, unless they are to stand where they are.
+fn in_order(parts: &[PartBody]) -> impl Iterator<Item = (usize, &PartBody)> {
+    let is_last = |part: &PartBody| part.side.is_some() && !part.in_place.unwrap_or(false);
+    let all = || parts.iter().enumerate();
+    all().filter(move |part| !is_last(part.1)).chain(all().filter(move |part| is_last(part.1)))
+}
+
+/// The pieces of a side context as it is now.
+fn side_pieces(
+    state: &AppState,
+    tenant: &Tenant,
+    root: &Arc<[TokenId]>,
+    (part, id): (&PartBody, &str),
+    param: &str,
+) -> Result<Vec<(Placement, FragmentUse)>, ApiError> {
+    let fields = [
+        ("fragment", part.fragment.is_some()),
+        ("text", part.text.is_some()),
+        ("tokens", part.tokens.is_some()),
+        ("role", part.role.is_some()),
+        ("name", part.name.is_some()),
+    ];
+    refuse_given(param, &fields)?;
+    match part.binding.as_deref() {
+        None | Some("snapshot") => {}
+        Some("live") => {
+            let message = format!("{param}: live binding is not available in this version");
+            let error = ApiError::bad_request(format!("{param}.binding"), message);
+            return Err(error.with_code("not_available"));
+        }
+        Some(other) => {
+            let message = format!("{param}: no binding {other:?}; there are snapshot, live");
+            return Err(ApiError::bad_request(format!("{param}.binding"), message));
+        }
+    }
+    let inside = |error: ApiError| error.with_param(format!("{param}.side"));
+    state
+        .side_contexts
+        .with(&tenant.0, id, |context| context.root = Some(Arc::clone(root)))
+        .map_err(inside)?;
+    // What changed since is encoded on the way, with the call.
+    let context = refresh(state, &tenant.0, id, None).map_err(inside)?;
+    let age = state.time.unix().saturating_sub(context.changed);
+    let piece = |piece: &Piece| {
+        let placed = Placement::from(Arc::clone(&piece.tokens));
+        let used = FragmentUse {
+            id: state.engine.placement_id(&tenant.0, root, &placed),
+            name: context.name.clone(),
+            tokens: piece.tokens.len(),
+            other_root: false,
+            side: Some(SideUse { id: context.id.clone(), version: context.version, age }),
+        };
+        (placed, used)
+    };
+    Ok(context.placed().map(piece).collect())
+}
+
 fn placement(
     state: &AppState,
     tenant: &Tenant,
@@ -158,12 +228,10 @@ fn placement(
     part: &PartBody,
     param: &str,
 ) -> Result<(Placement, FragmentUse), ApiError> {
-    if part.side.is_some() {
-        let message = format!("{param}: side contexts are not available in this version");
-        return Err(
-            ApiError::bad_request(format!("{param}.side"), message).with_code("not_available")
-        );
-    }
+    refuse_given(
+        param,
+        &[("in_place", part.in_place.is_some()), ("binding", part.binding.is_some())],
+    )?;
     check_name(&format!("{param}.name"), part.name.as_deref())?;
     let (placed, named, other_root) = match &part.fragment {
         None => {
@@ -195,7 +263,8 @@ fn placement(
         state.fragment_names.put(&tenant.0, id, part.name.clone(), now);
     }
     let name = part.name.clone().or(named);
-    let used = FragmentUse { id, name, tokens: placed.tokens.len(), other_root };
+    let tokens = placed.tokens.len();
+    let used = FragmentUse { id, name, tokens, other_root, side: None };
     Ok((placed, used))
 }
 
@@ -224,6 +293,8 @@ fn tail_tokens(state: &AppState, parts: &[PartBody]) -> Result<Vec<TokenId>, Api
             &[
                 ("fragment", part.fragment.is_some()),
                 ("side", part.side.is_some()),
+                ("in_place", part.in_place.is_some()),
+                ("binding", part.binding.is_some()),
                 ("name", part.name.is_some()),
             ],
         )?;
@@ -244,7 +315,7 @@ fn part_tokens(state: &AppState, param: &str, part: &PartBody) -> Result<Vec<Tok
             tokens.map_err(|error| turns_error(param, &error))?
         }
         (None, Some(tokens)) => given_tokens(state, param, part, tokens)?,
-        _ => return Err(one_of(param, "`fragment` (in `compose`), `text`, `tokens`")),
+        _ => return Err(one_of(param, "`fragment`, `side` (both in `compose`), `text`, `tokens`")),
     };
     not_empty(param, &tokens)?;
     Ok(tokens)

@@ -107,6 +107,20 @@ pub struct FragmentUseObject {
     /// The fragment asked for was put under another root: its tokens were used under this
     /// composition's root, where they are another fragment, with the id above.
     pub other_root: bool,
+    /// The side context that it is a piece of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub side: Option<SideUseObject>,
+}
+
+/// A side context in a composition.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SideUseObject {
+    /// `sc_..`.
+    pub id: String,
+    /// Its version.
+    pub version: u64,
+    /// Milliseconds from its latest change to the first token, once that is there.
+    pub staleness_ms: Option<f64>,
 }
 
 /// OpenAI's counts.
@@ -167,6 +181,12 @@ impl GenerationObject {
             name: used.name.clone(),
             tokens: used.tokens,
             other_root: used.other_root,
+            side: used.side.as_ref().map(|side| SideUseObject {
+                id: side.id.clone(),
+                version: side.version,
+                staleness_ms: summary
+                    .map(|s| side.age.as_secs_f64() * 1e3 + s.timings.first_token_ms),
+            }),
         });
         Self {
             id: generation.id.clone(),

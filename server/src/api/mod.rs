@@ -14,6 +14,7 @@ pub mod generations;
 pub mod health;
 pub mod metrics;
 pub mod openai;
+pub mod side_contexts;
 pub mod tokenize;
 
 /// Routes that need an API key where there are any.
@@ -25,6 +26,12 @@ pub(crate) fn keyed_routes() -> Router<Arc<AppState>> {
         .route("/v1/generations/{id}", get(generations::get))
         .route("/v1/generations/{id}/events", get(generations::events))
         .route("/v1/generations/{id}/cancel", post(generations::cancel))
+        .route("/v1/side-contexts", get(side_contexts::list).post(side_contexts::create))
+        .route(
+            "/v1/side-contexts/{id}",
+            get(side_contexts::get).patch(side_contexts::patch).delete(side_contexts::delete),
+        )
+        .route("/v1/side-contexts/{id}/entries", post(side_contexts::push))
         .route("/v1/tokenize", post(tokenize::tokenize))
         .route("/v1/detokenize", post(tokenize::detokenize))
         .route("/metrics", get(metrics::metrics))
@@ -61,6 +68,12 @@ const ENDPOINTS: &[&str] = &[
     "GET /v1/generations/{id}",
     "GET /v1/generations/{id}/events",
     "POST /v1/generations/{id}/cancel",
+    "GET /v1/side-contexts",
+    "POST /v1/side-contexts",
+    "GET /v1/side-contexts/{id}",
+    "PATCH /v1/side-contexts/{id}",
+    "DELETE /v1/side-contexts/{id}",
+    "POST /v1/side-contexts/{id}/entries",
     "POST /v1/tokenize",
     "POST /v1/detokenize",
     "GET /v1/models",

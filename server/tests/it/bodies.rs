@@ -164,13 +164,7 @@ async fn parts_that_cannot_be_composed_are_refused() {
                 &["`role`"],
             ),
             refused(GENERATE, compose(json!({"text": ""})), 400, "compose[1]", &["empty"]),
-            refused(
-                GENERATE,
-                compose(json!({"side": "sc_1"})),
-                400,
-                "compose[1].side",
-                &["not available"],
-            ),
+            refused(GENERATE, compose(json!({"side": "sc_1"})), 404, "compose[1].side", &["sc_1"]),
             refused(
                 GENERATE,
                 compose(json!({"fragment": "frg_1"})),

@@ -12,5 +12,6 @@ mod openai;
 mod openai_refusals;
 mod openapi;
 mod served;
+mod side_contexts;
 mod sockets;
 mod streams;

@@ -1,0 +1,139 @@
+//! Upkeep: side contexts are written anew and encoded ahead of the calls that place them.
+
+use crate::{
+    ApiError, AppState, blocking,
+    limits::SIDE_UPKEEP_INTERVAL,
+    side::{Kind, Piece, SideContext},
+};
+use engine::FragmentSpec;
+use models::TokenId;
+use std::sync::Arc;
+
+/// Keeps all side contexts current, for ever. One at a time, and nothing but a few tokens each, so a
+/// decode waits for one short encoding at most.
+pub async fn upkeep(state: Arc<AppState>) {
+    loop {
+        tokio::time::sleep(SIDE_UPKEEP_INTERVAL).await;
+        for (tenant, id) in state.side_contexts.all() {
+            let state = Arc::clone(&state);
+            let kept = blocking(move || {
+                let root =
+                    state.side_contexts.with(&tenant, &id, |context| context.root.clone())?;
+                refresh(&state, &tenant, &id, root.as_ref()).map(drop)
+            });
+            // It may have been deleted since, or the engine is going down.
+            if let Err(error) = kept.await {
+                tracing::debug!(%error, "a side context was not kept");
+            }
+        }
+    }
+}
+
+/// A side context as it is now: a clock whose tick is over is written anew, and what is too old rolls
+/// off. With a root, what changed is encoded there, and what it replaces is forgotten. Blocking.
+///
+/// # Errors
+/// There is none of that id, or the engine refuses its tokens.
+pub fn refresh(
+    state: &AppState,
+    tenant: &Arc<str>,
+    id: &str,
+    root: Option<&Arc<[TokenId]>>,
+) -> Result<SideContext, ApiError> {
+    let now = state.time.unix();
+    let before = state.side_contexts.get(tenant, id)?;
+    let clock = match &before.kind {
+        Kind::Clock(clock)
+            if now.saturating_sub(before.changed) >= clock.tick || before.version == 0 =>
+        {
+            Some(clock.write(now).map_err(|error| ApiError::internal(error.to_string()))?)
+        }
+        _ => None,
+    };
+    let written =
+        clock.map(|text| pieces_tokens(state, &before, &text).map(|tokens| (text, tokens)));
+    let written = written.transpose()?;
+    if let (Some((_, tokens)), Some(root)) = (&written, root) {
+        // Ahead of the swap, so that a call finds either version encoded.
+        encode(state, tenant, root, tokens)?;
+    }
+    let after = state.side_contexts.with(tenant, id, |context| {
+        if let Some((text, tokens)) = written {
+            context.replace(text, tokens, now);
+        }
+        context.roll_off(now);
+        context.clone()
+    })?;
+    let after = with_stub(state, tenant, after)?;
+    if let Some(root) = root {
+        for piece in after.placed() {
+            encode(state, tenant, root, &piece.tokens)?;
+        }
+        forget(state, tenant, root, (&before, &after));
+    }
+    Ok(after)
+}
+
+/// A log says how much rolled off.
+fn with_stub(
+    state: &AppState,
+    tenant: &Arc<str>,
+    context: SideContext,
+) -> Result<SideContext, ApiError> {
+    let count = context.rolled_off;
+    let text = format!("({count} earlier entries are left out.)\n");
+    let is_told = context.stub.as_ref().is_some_and(|stub| stub.text == text);
+    if !matches!(context.kind, Kind::Log) || count == 0 || is_told {
+        return Ok(context);
+    }
+    let tokens = pieces_tokens(state, &context, &text)?;
+    let stub = Piece { number: 0, at: context.changed, text, tokens };
+    state.side_contexts.with(tenant, &context.id, |context| {
+        context.stub = Some(stub);
+        context.clone()
+    })
+}
+
+/// Tokens of a piece's text.
+///
+/// # Errors
+/// The chat template does not know the context's role.
+pub(crate) fn pieces_tokens(
+    state: &AppState,
+    context: &SideContext,
+    text: &str,
+) -> Result<Arc<[TokenId]>, ApiError> {
+    let tokens = state.turns.part(context.role.as_deref(), text);
+    let tokens = tokens.map_err(|error| ApiError::bad_request("role", format!("role: {error}")))?;
+    if tokens.is_empty() {
+        return Err(ApiError::bad_request("text", "text has no tokens").with_code("empty"));
+    }
+    Ok(tokens.into())
+}
+
+fn encode(
+    state: &AppState,
+    tenant: &Arc<str>,
+    root: &Arc<[TokenId]>,
+    tokens: &Arc<[TokenId]>,
+) -> Result<(), ApiError> {
+    let (tenant, root, tokens) = (Arc::clone(tenant), Arc::clone(root), Arc::clone(tokens));
+    state.engine.put_fragment(FragmentSpec { tenant, root, tokens, pin: false })?;
+    Ok(())
+}
+
+/// Forgets the fragments of pieces that are gone: nobody will place them again.
+fn forget(
+    state: &AppState,
+    tenant: &Arc<str>,
+    root: &Arc<[TokenId]>,
+    (before, after): (&SideContext, &SideContext),
+) {
+    let gone =
+        before.placed().filter(|piece| after.placed().all(|kept| kept.tokens != piece.tokens));
+    for piece in gone {
+        let id = state.engine.fragment_id(tenant, root, &piece.tokens);
+        // A generation may hold it still, or memory ran short: then it goes with the others.
+        let _ = state.engine.drop_fragment(tenant, id);
+    }
+}

@@ -1,0 +1,142 @@
+//! Side contexts over HTTP: kept current, placed last, and what their upkeep costs.
+
+use crate::harness::{Setup, call, call_json};
+use axum::Router;
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+async fn create(app: &Router, body: Value) -> (String, Value) {
+    let made = call_json(app, "POST /v1/side-contexts", body).await.expect(200);
+    (made["id"].as_str().expect("an id").to_owned(), made)
+}
+
+async fn place(app: &Router, compose: Value) -> Value {
+    let body = json!({"compose": compose, "tail": [{"text": "x"}], "max_tokens": 1});
+    call_json(app, "POST /v1/generate", body).await.expect(200)
+}
+
+#[tokio::test]
+async fn a_clock_says_the_time_of_the_call() {
+    let app = Setup::default().app();
+    let (id, made) =
+        create(&app, json!({"kind": "clock", "template": "%s\n", "name": "now"})).await;
+    assert_eq!((&made["kind"], &made["name"]), (&json!("clock"), &json!("now")));
+    let said: u64 = made["entries"][0]["text"].as_str().unwrap().trim().parse().unwrap();
+    assert_eq!(said, made["created"].as_u64().unwrap());
+
+    // Last before the tail, whatever the order; and nothing else is computed.
+    let compose = json!([{"side": id}, {"text": "a passage"}]);
+    let first = place(&app, compose.clone()).await;
+    let used = &first["fragments"];
+    assert_eq!((&used[0]["side"], &used[1]["side"]["id"]), (&Value::Null, &json!(id)));
+    assert!(used[1]["side"]["staleness_ms"].as_f64().unwrap() < 1_500.0, "{used}");
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    let second = place(&app, compose).await;
+    let join = &second["join"];
+    assert_eq!((&join["reused_tokens"], &join["encoded_tokens"]), (&json!(9), &used[1]["tokens"]));
+    assert_ne!(second["fragments"][1]["id"], used[1]["id"], "another second");
+    assert!(
+        second["fragments"][1]["side"]["version"].as_u64() > used[1]["side"]["version"].as_u64()
+    );
+
+    let in_place = json!([{"side": id, "in_place": true}, {"text": "a passage"}]);
+    assert_eq!(place(&app, in_place).await["fragments"][0]["side"]["id"], json!(id));
+}
+
+#[tokio::test]
+async fn upkeep_encodes_ahead_of_the_call() {
+    let state = Setup::default().state();
+    let app = cento::app(Arc::clone(&state));
+    let (id, _) = create(&app, json!({"kind": "clock", "template": "%s\n"})).await;
+    let compose = json!([{"text": "a passage"}, {"side": id}]);
+    place(&app, compose.clone()).await;
+    let keeper = tokio::spawn(cento::side::upkeep(state));
+    // Whatever the moment, it is the clock of this second, and it is encoded already.
+    let mut encoded = Vec::new();
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let placed = place(&app, compose.clone()).await;
+        encoded.push(placed["join"]["encoded_tokens"].as_u64().unwrap());
+        let staleness = placed["fragments"][1]["side"]["staleness_ms"].as_f64().unwrap();
+        assert!(staleness < 1_500.0, "{staleness} ms");
+    }
+    keeper.abort();
+    assert!(encoded.iter().filter(|&&tokens| tokens == 0).count() >= 3, "{encoded:?}");
+    // What it replaced is forgotten: the passage, the clock, and one that may be new.
+    let listed = call(&app, "GET /v1/fragments", "").await.expect(200);
+    assert!(listed["data"].as_array().unwrap().len() <= 3, "{listed}");
+}
+
+#[tokio::test]
+async fn entries_roll_off() {
+    let app = Setup::default().app();
+    for (kind, before) in [("feed", 0), ("log", 1)] {
+        let (id, _) = create(&app, json!({"kind": kind, "max_entries": 2, "role": "tool"})).await;
+        let entries = format!("POST /v1/side-contexts/{id}/entries");
+        for (n, gone) in [(1, json!([])), (2, json!([])), (3, json!([1])), (4, json!([2]))] {
+            let body = json!({"text": format!("entry {n}")});
+            let pushed = call_json(&app, &entries, body).await.expect(200);
+            assert_eq!((&pushed["number"], &pushed["rolled_off"]), (&json!(n), &gone), "{kind}");
+        }
+        let context = call(&app, &format!("GET /v1/side-contexts/{id}"), "").await.expect(200);
+        assert_eq!(context["rolled_off"], 2);
+        let texts: Vec<_> = context["entries"].as_array().unwrap().iter().collect();
+        assert_eq!(texts.len(), 2 + before);
+        assert_eq!(texts[before]["text"], "entry 3");
+        if before == 1 {
+            assert_eq!(texts[0]["text"], "(2 earlier entries are left out.)\n");
+        }
+        // Only the entry that came is encoded.
+        place(&app, json!([{"side": id}])).await;
+        call_json(&app, &entries, json!({"text": "entry 5"})).await.expect(200);
+        let placed = place(&app, json!([{"side": id}])).await;
+        let used = placed["fragments"].as_array().unwrap();
+        let new = used.last().unwrap()["tokens"].as_u64().unwrap();
+        let stub = if before == 1 { used[0]["tokens"].as_u64().unwrap() } else { 0 };
+        assert_eq!(placed["join"]["encoded_tokens"], new + stub, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn patch_delete_and_what_is_refused() {
+    let app = Setup::default().app();
+    let (id, _) = create(&app, json!({"kind": "clock"})).await;
+    let path = format!("/v1/side-contexts/{id}");
+    let patch = json!({"template": "%Y", "tick_seconds": 60});
+    let patched = call_json(&app, &format!("PATCH {path}"), patch).await.expect(200);
+    assert_eq!(patched["entries"][0]["text"].as_str().map(str::len), Some(4));
+    for (line, body, param) in [
+        ("POST /v1/side-contexts", json!({"kind": "calendar"}), "kind"),
+        ("POST /v1/side-contexts", json!({"kind": "clock", "max_entries": 3}), "kind"),
+        ("POST /v1/side-contexts", json!({"kind": "feed", "template": "%H"}), "kind"),
+        ("POST /v1/side-contexts", json!({"kind": "feed", "max_entries": 0}), "max_entries"),
+        (
+            "POST /v1/side-contexts",
+            json!({"kind": "feed", "max_age_seconds": -1}),
+            "max_age_seconds",
+        ),
+        ("POST /v1/side-contexts", json!({"kind": "clock", "tick_seconds": 0}), "tick_seconds"),
+        ("POST /v1/side-contexts", json!({"kind": "clock", "time_zone": "No/Where"}), "time_zone"),
+        ("POST /v1/side-contexts", json!({"kind": "feed", "role": "poet"}), "role"),
+        (&format!("PATCH {path}"), json!({"max_tokens": 9}), "kind"),
+        (&format!("POST {path}/entries"), json!({"text": "x"}), "id"),
+    ] {
+        let refused = call_json(&app, line, body).await.expect(400);
+        assert_eq!(refused["error"]["param"], param, "{refused}");
+    }
+    let generate = |part: Value| json!({"compose": [part], "tail": [{"text": "x"}]});
+    for (part, param) in [
+        (json!({"side": id, "text": "x"}), "compose[0].text"),
+        (json!({"side": id, "binding": "live"}), "compose[0].binding"),
+        (json!({"text": "x", "in_place": true}), "compose[0].in_place"),
+    ] {
+        let refused = call_json(&app, "POST /v1/generate", generate(part)).await.expect(400);
+        assert_eq!(refused["error"]["param"], param, "{refused}");
+    }
+    call(&app, &format!("DELETE {path}"), "").await.expect(200);
+    call(&app, &format!("GET {path}"), "").await.expect(404);
+    let gone =
+        call_json(&app, "POST /v1/generate", generate(json!({"side": id}))).await.expect(404);
+    assert_eq!(gone["error"]["param"], "compose[0].side");
+    assert_eq!(call(&app, "GET /v1/side-contexts", "").await.expect(200)["data"], json!([]));
+}
