@@ -154,7 +154,8 @@ impl SideContext {
             let is_many = tokens.is_some_and(|most| held > most)
                 || self.pieces.len() > entries.unwrap_or(SIDE_ENTRIES_MAX);
             let is_old = age.is_some_and(|most| now.saturating_sub(oldest.at) > most);
-            if !is_old && !(is_many && self.pieces.len() > 1) {
+            let goes = is_old || is_many && self.pieces.len() > 1;
+            if !goes {
                 break;
             }
             gone.extend(self.pieces.pop_front().map(|piece| piece.number));

@@ -48,9 +48,9 @@ pub struct SideContextBody {
 /// When entries roll off, as it is asked for.
 #[derive(Clone, Copy)]
 struct RollFields {
-    max_tokens: Option<usize>,
-    max_entries: Option<usize>,
-    max_age_seconds: Option<f64>,
+    tokens: Option<usize>,
+    entries: Option<usize>,
+    age_seconds: Option<f64>,
 }
 
 /// What of a side context to change.
@@ -175,25 +175,25 @@ impl SideContextObject {
 
 impl RollFields {
     fn roll(self) -> Result<Roll, ApiError> {
-        let Self { max_tokens, max_entries, max_age_seconds } = self;
-        for (name, given) in [("max_tokens", max_tokens), ("max_entries", max_entries)] {
+        let Self { tokens, entries, age_seconds } = self;
+        for (name, given) in [("max_tokens", tokens), ("max_entries", entries)] {
             if given == Some(0) {
                 return Err(out_of_range(name, "0", "at least 1"));
             }
         }
-        if let Some(entries) = max_entries.filter(|&entries| entries > SIDE_ENTRIES_MAX) {
+        if let Some(entries) = entries.filter(|&entries| entries > SIDE_ENTRIES_MAX) {
             let expected = format!("at most {SIDE_ENTRIES_MAX}");
             return Err(out_of_range("max_entries", &entries.to_string(), &expected));
         }
-        let age = max_age_seconds.map(|given| {
+        let age = age_seconds.map(|given| {
             let age = Duration::try_from_secs_f64(given).ok().filter(|age| !age.is_zero());
             age.ok_or_else(|| out_of_range("max_age_seconds", &given.to_string(), "above 0"))
         });
-        Ok(Roll { tokens: max_tokens, entries: max_entries, age: age.transpose()? })
+        Ok(Roll { tokens, entries, age: age.transpose()? })
     }
 
     fn is_given(self) -> bool {
-        self.max_tokens.is_some() || self.max_entries.is_some() || self.max_age_seconds.is_some()
+        self.tokens.is_some() || self.entries.is_some() || self.age_seconds.is_some()
     }
 }
 
@@ -262,8 +262,8 @@ pub async fn create(
                 return Err(ApiError::bad_request("kind", message).with_code("unknown_kind"));
             }
         };
-        let SideContextBody { max_tokens, max_entries, max_age_seconds, .. } = body;
-        let roll = RollFields { max_tokens, max_entries, max_age_seconds };
+        let (tokens, entries) = (body.max_tokens, body.max_entries);
+        let roll = RollFields { tokens, entries, age_seconds: body.max_age_seconds };
         refuse_others(&kind, &clock, roll)?;
         let now = state.time.unix();
         let mut context = SideContext::new(random_id("sc_"), kind, now);
@@ -324,8 +324,8 @@ pub async fn patch(
         check_name("name", body.name.as_deref())?;
         let (template, time_zone) = (body.template.as_deref(), body.time_zone.as_deref());
         let clock = ClockFields { template, time_zone, tick_seconds: body.tick_seconds };
-        let SideContextPatch { max_tokens, max_entries, max_age_seconds, .. } = body;
-        let roll = RollFields { max_tokens, max_entries, max_age_seconds };
+        let (tokens, entries) = (body.max_tokens, body.max_entries);
+        let roll = RollFields { tokens, entries, age_seconds: body.max_age_seconds };
         refuse_others(&state.side_contexts.get(&tenant.0, &id)?.kind, &clock, roll)?;
         let (is_clock, is_roll) = (clock.is_given(), roll.is_given());
         let (clock, roll) = (clock.clock()?, roll.roll()?);

@@ -93,6 +93,14 @@ struct Live {
     cancelled: bool,
 }
 
+/// What became of a generation.
+enum Fate {
+    Goes,
+    Over,
+    /// Over, and its tail and this answer are a fragment.
+    Sealed(FragmentId, Vec<TokenId>),
+}
+
 type Asked<T> = Receiver<Result<T, RequestError>>;
 
 pub(super) struct Sim {
@@ -315,9 +323,9 @@ impl Sim {
         });
         for live in std::mem::take(&mut self.live) {
             match live.is_over(&self.world.shape, &self.shelf, &mut self.pressure) {
-                None => self.live.push(live),
-                Some(None) => {}
-                Some(Some((sealed, answer))) => self.keep(&live.request, sealed, &answer),
+                Fate::Goes => self.live.push(live),
+                Fate::Over => {}
+                Fate::Sealed(sealed, answer) => self.keep(&live.request, sealed, &answer),
             }
         }
     }
@@ -360,26 +368,22 @@ impl Sim {
 
 impl Live {
     /// Checks what was heard, when it was all; then, what it was sealed as, with its answer.
-    fn is_over(
-        &self,
-        shape: &ModelShape,
-        shelf: &oracle::Shelf,
-        pressure: &mut Pressure,
-    ) -> Option<Option<(FragmentId, Vec<TokenId>)>> {
+    fn is_over(&self, shape: &ModelShape, shelf: &oracle::Shelf, pressure: &mut Pressure) -> Fate {
         let events = self.heard.lock().unwrap();
         let is_gone = events.len() >= self.patience;
         let placements = &self.request.composition.placements;
         let is_over_sealed = placements.iter().any(|placement| placement.sealed.is_some());
-        match events.last()? {
+        let Some(last) = events.last() else { return Fate::Goes };
+        match last {
             Event::Failed(RequestError::MemoryTooSmall { .. }) => {
                 assert_eq!(events.len(), 1, "refused after it began");
                 pressure.refused += 1;
-                Some(None)
+                Fate::Over
             }
             Event::Failed(RequestError::UnknownFragment(_)) => {
                 assert!(is_over_sealed && events.len() == 1, "nothing else can be gone");
                 pressure.sealed[2] += 1;
-                Some(None)
+                Fate::Over
             }
             Event::Failed(error) => panic!("failed: {error}"),
             Event::Finished { summary, .. } => {
@@ -398,9 +402,9 @@ impl Live {
                 let is_whole = heard.finish_reason != FinishReason::Cancelled;
                 assert_eq!(summary.sealed.is_some(), is_whole && self.request.seal.is_some());
                 let answer = heard.tokens.into_iter().map(|(token, _)| token).collect();
-                Some(summary.sealed.map(|id| (id, answer)))
+                summary.sealed.map_or(Fate::Over, |id| Fate::Sealed(id, answer))
             }
-            _ => None,
+            _ => Fate::Goes,
         }
     }
 
