@@ -96,6 +96,8 @@ pub struct SideContext {
     pub stub: Option<Piece>,
     /// The root it was last placed after: what changes is encoded there ahead of the next call.
     pub root: Option<Arc<[TokenId]>>,
+    /// The version that is encoded there.
+    pub encoded: Option<u64>,
     next: u64,
 }
 
@@ -115,6 +117,7 @@ impl SideContext {
             rolled_off: 0,
             stub: None,
             root: None,
+            encoded: None,
             next: 1,
         }
     }

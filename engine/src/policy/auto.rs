@@ -1,8 +1,7 @@
 //! `auto`: the rows that move the tail most are computed again, as many as this composition needs.
 //!
-//! What a row adds to whoever attends to it is its V, times the attention: rows that are looked at
-//! and add next to nothing (sinks, commas) crowd out others when attention alone is counted, as
-//! `query` counts it. `auto` scores rows by attention times the squared norm of V, from the tail over
+//! What a row adds to whoever attends to it is its V, times the attention; `query` counts the
+//! attention alone. `auto` scores rows by attention times the squared norm of V, from the tail over
 //! rows as they are cached, in all heads and layers. Rows of a clean first fragment saw exactly what
 //! stands before them: there is nothing to mend. Of the others it computes the best again, until so
 //! much of the whole score falls on rows that are exact or computed again as `quality` says. A tail

@@ -202,7 +202,11 @@ fn side_pieces(
     let inside = |error: ApiError| error.with_param(format!("{param}.side"));
     state
         .side_contexts
-        .with(&tenant.0, id, |context| context.root = Some(Arc::clone(root)))
+        .with(&tenant.0, id, |context| {
+            if context.root.as_ref() != Some(root) {
+                (context.root, context.encoded) = (Some(Arc::clone(root)), None);
+            }
+        })
         .map_err(inside)?;
     // What changed since is encoded on the way, with the call.
     let context = refresh(state, &tenant.0, id, None).map_err(inside)?;

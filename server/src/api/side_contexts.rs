@@ -65,7 +65,7 @@ pub struct SideContextPatch {
     pub time_zone: Option<String>,
     /// `clock`.
     pub tick_seconds: Option<f64>,
-    /// `feed`, `log`.
+    /// `feed`, `log`: bounds that are not given stay.
     pub max_tokens: Option<usize>,
     /// `feed`, `log`.
     pub max_entries: Option<usize>,
@@ -327,16 +327,19 @@ pub async fn patch(
         let (tokens, entries) = (body.max_tokens, body.max_entries);
         let roll = RollFields { tokens, entries, age_seconds: body.max_age_seconds };
         refuse_others(&state.side_contexts.get(&tenant.0, &id)?.kind, &clock, roll)?;
-        let (is_clock, is_roll) = (clock.is_given(), roll.is_given());
+        let is_clock = clock.is_given();
         let (clock, roll) = (clock.clock()?, roll.roll()?);
         state.side_contexts.with(&tenant.0, &id, |context| {
             if is_clock {
                 // Written anew at once.
                 (context.kind, context.changed) = (Kind::Clock(clock), Duration::ZERO);
             }
-            if is_roll {
-                context.roll = roll;
-            }
+            let held = context.roll;
+            context.roll = Roll {
+                tokens: roll.tokens.or(held.tokens),
+                entries: roll.entries.or(held.entries),
+                age: roll.age.or(held.age),
+            };
             context.name = body.name.or(context.name.take());
         })?;
         let context = refresh(&state, &tenant.0, &id, None)?;

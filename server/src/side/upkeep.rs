@@ -65,10 +65,12 @@ pub fn refresh(
         context.clone()
     })?;
     let after = with_stub(state, tenant, after)?;
-    if let Some(root) = root {
+    // What is encoded already is left alone: it ages like any fragment.
+    if let Some(root) = root.filter(|_| after.encoded != Some(after.version)) {
         for piece in after.placed() {
             encode(state, tenant, root, &piece.tokens)?;
         }
+        state.side_contexts.with(tenant, id, |context| context.encoded = Some(after.version))?;
         forget(state, tenant, root, (&before, &after));
     }
     Ok(after)
@@ -122,7 +124,7 @@ fn encode(
     Ok(())
 }
 
-/// Forgets the fragments of pieces that are gone: nobody will place them again.
+/// Forgets the fragments of pieces that are gone, but for those that a client put itself.
 fn forget(
     state: &AppState,
     tenant: &Arc<str>,
@@ -133,6 +135,9 @@ fn forget(
         before.placed().filter(|piece| after.placed().all(|kept| kept.tokens != piece.tokens));
     for piece in gone {
         let id = state.engine.fragment_id(tenant, root, &piece.tokens);
+        if state.fragment_names.get(tenant, id).is_some() {
+            continue;
+        }
         // A generation may hold it still, or memory ran short: then it goes with the others.
         let _ = state.engine.drop_fragment(tenant, id);
     }

@@ -139,3 +139,28 @@ async fn patch_delete_and_what_is_refused() {
     assert_eq!(gone["error"]["param"], "compose[0].side");
     assert_eq!(call(&app, "GET /v1/side-contexts", "").await.expect(200)["data"], json!([]));
 }
+
+#[tokio::test]
+async fn upkeep_forgets_nothing_that_a_client_put() {
+    let state = Setup::default().state();
+    let app = cento::app(Arc::clone(&state));
+    let (id, _) = create(&app, json!({"kind": "feed", "max_entries": 1})).await;
+    let entries = format!("POST /v1/side-contexts/{id}/entries");
+    let put = call_json(&app, "POST /v1/fragments", json!({"text": "mine"})).await.expect(200);
+    for text in ["mine", "not mine"] {
+        call_json(&app, &entries, json!({"text": text})).await.expect(200);
+    }
+    place(&app, json!([{"side": id}])).await;
+    // A bound that is not given stays: one entry still.
+    let patch = format!("PATCH /v1/side-contexts/{id}");
+    call_json(&app, &patch, json!({"max_age_seconds": 0.3})).await.expect(200);
+    let keeper = tokio::spawn(cento::side::upkeep(state));
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    keeper.abort();
+    let held = call(&app, &format!("GET /v1/side-contexts/{id}"), "").await.expect(200);
+    assert_eq!((&held["entries"], &held["rolled_off"]), (&json!([]), &json!(2)));
+    let mine = put["id"].as_str().unwrap();
+    call(&app, &format!("GET /v1/fragments/{mine}"), "").await.expect(200);
+    let listed = call(&app, "GET /v1/fragments", "").await.expect(200);
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1, "the other is forgotten: {listed}");
+}
