@@ -7,6 +7,7 @@ use crate::{
     overlays::{OverlayId, Overlays},
     pages::Pages,
     plan::{Admission, Encode, Eviction, Forward, Plan, Probe, Repairing},
+    policy::Scores,
     runner::{Forwarded, Outcome, Probed},
     sequence::{Sequence, Taken},
     state::State,
@@ -189,6 +190,13 @@ impl State {
         let repair = sequence.repair.as_mut().expect("only joined rows are scored");
         assert_eq!(repair.scored, probe.rows.start, "rows are scored in order");
         repair.score(probe.rows.len(), probed, tail);
+        let changes_nothing = repair.selected.as_ref().is_some_and(|selected| selected.is_empty());
+        if changes_nothing && matches!(probe.by, Scores::Tail(_)) && sequence.scores_told {
+            // What the tail scored with is what prefill would compute: only the last row is, for
+            // its logits.
+            repair.keeps_tail = true;
+            sequence.rows = tail - 1;
+        }
         let (overlays, pages) = (&mut self.overlays, &mut self.pages);
         look_at_overlay(overlays, pages, sequence, (self.shape.page_rows, self.now));
     }

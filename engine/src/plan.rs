@@ -52,6 +52,8 @@ pub(crate) struct Probe {
     pub(crate) by: Scores,
     /// Of the tail, or of the placements.
     pub(crate) rows: Range<usize>,
+    /// The last of them is asked for its logits.
+    pub(crate) logits: bool,
 }
 
 /// Own rows of a sequence to forward.
@@ -133,7 +135,7 @@ impl fmt::Display for Plan {
         parts.extend(
             self.repairs.iter().map(|r| format!("repair {}..{}", r.rows.start, r.rows.end)),
         );
-        for Probe { id, by, rows } in &self.probes {
+        for Probe { id, by, rows, .. } in &self.probes {
             let by = match by {
                 Scores::Tail(Weight::Attention) => "attention",
                 Scores::Tail(Weight::Influence) => "influence",

@@ -4,7 +4,7 @@ use crate::{
     JoinPolicy, Request,
     fragments::Content,
     overlays::{OverlayId, OverlayKey},
-    policy::{Choice, Places, Scores},
+    policy::{Choice, Evidence, Places, Scores},
     runner::Probed,
 };
 use kernels::PageId;
@@ -21,6 +21,10 @@ pub(crate) struct Repair {
     weights: Vec<u64>,
     /// Deviations of the first rows.
     deviations: Vec<f64>,
+    /// How open the next token is, once the tail has scored.
+    entropy: f64,
+    /// The rows that the tail scored with are its own: no row is computed again.
+    pub(crate) keeps_tail: bool,
     /// Rows scored with, or scored.
     pub(crate) scored: usize,
     /// Where the rows are: held while the sequence runs, once they are chosen and any.
@@ -48,6 +52,8 @@ impl Repair {
             selected,
             weights: Vec::new(),
             deviations: Vec::new(),
+            entropy: 0.0,
+            keeps_tail: false,
             scored: 0,
             overlay: None,
             reserved: Vec::new(),
@@ -83,7 +89,8 @@ impl Repair {
     pub(crate) fn score(&mut self, rows: usize, probed: &Probed, tail: usize) {
         assert!(self.scoring().is_some(), "scores are taken while rows are not chosen");
         match probed {
-            Probed::Weights(weights) => {
+            Probed::Weights(weights, entropy) => {
+                self.entropy = entropy.unwrap_or(self.entropy);
                 self.weights.resize(weights.len(), 0);
                 let sums = self.weights.iter_mut().zip(weights);
                 sums.for_each(|(to, &weight)| *to = to.saturating_add(weight));
@@ -97,7 +104,8 @@ impl Repair {
         let Choice::Scored { choose, rows_max, .. } = self.choice else { unreachable!() };
         let mut scores = std::mem::take(&mut self.deviations);
         scores.extend(std::mem::take(&mut self.weights).into_iter().map(|weight| weight as f64));
-        let chosen = choose(&self.policy, &self.places, &scores);
+        let evidence = Evidence { scores, entropy: self.entropy };
+        let chosen = choose(&self.policy, &self.places, &evidence);
         assert!(chosen.len() <= rows_max, "{} of {rows_max} rows", chosen.len());
         assert!(chosen.is_sorted_by(|a, b| a < b), "rows in order");
         self.selected = Some(chosen.into());
@@ -130,6 +138,8 @@ impl Repair {
     pub(crate) fn row_layers(&self, tail: usize, layers: usize) -> usize {
         let scoring = match self.choice {
             Choice::Rows(_) => 0,
+            // They had to be computed anyhow.
+            Choice::Scored { .. } if self.keeps_tail => 0,
             Choice::Scored { by: Scores::Tail(_), .. } => tail * layers,
             Choice::Scored { by: Scores::Deviation, .. } => self.places.rows() * layers.min(2),
         };

@@ -169,6 +169,7 @@ impl Rows {
         self.add_own(sequence, probe.rows.clone(), &sequence.pages, state);
         runs.push(own_run(sequence, probe.rows.end, &sequence.pages));
         self.cut(probe.rows.len(), 0..runs.len(), None);
+        self.logits_at.extend(probe.logits.then(|| self.tokens.len() - 1));
     }
 
     /// Rows of placements as they are cached, where they stand in the composition; their K and V

@@ -8,7 +8,7 @@ use crate::{
     sampling::Sampler,
     state::State,
 };
-use kernels::PageId;
+use kernels::{PageId, log_sum_exp};
 use models::{Model, ModelShape, TokenId};
 use std::{sync::Arc, time::Duration};
 
@@ -33,8 +33,9 @@ pub(crate) struct Outcome {
 
 /// What the rows of a probe gave.
 pub(crate) enum Probed {
-    /// Of each row of the placements, what it weighs with these rows of the tail.
-    Weights(Vec<u64>),
+    /// Of each row of the placements, what it weighs with these rows of the tail; and, with the last
+    /// of them, how open the next token is over rows as they are cached: its entropy in nats.
+    Weights(Vec<u64>, Option<f64>),
     /// Of each row of the probe, its deviation.
     Deviations(Vec<f64>),
 }
@@ -95,17 +96,18 @@ impl Runner {
 
     /// Forwards the rows of a probe.
     fn score(&mut self, probe: &Probe, state: &State) -> Probed {
-        let Self { model, rows, .. } = self;
+        let Self { model, rows, logits, .. } = self;
         let sequence = state.running[&probe.id].sequence().expect("sequences are probed");
         let places = &sequence.repair.as_ref().expect("only joined rows are scored").places;
-        let mut probed = Probed::Weights(Vec::new());
+        let mut probed = Probed::Deviations(Vec::new());
         rows.with_probe(probe, state, |batch| match probe.by {
             Scores::Tail(by) => {
                 let rows = batch.spans[0].runs.iter().map(|run| run.rows as usize).sum();
                 let mut mass = vec![0; rows];
-                model.weigh(batch, by, &mut mass);
+                model.weigh(batch, by, &mut mass, logits);
                 mass.truncate(places.root + places.rows());
-                probed = Probed::Weights(mass.split_off(places.root));
+                let entropy = probe.logits.then(|| entropy(logits));
+                probed = Probed::Weights(mass.split_off(places.root), entropy);
             }
             Scores::Deviation => {
                 let mut deviations = vec![0.0; batch.tokens.len()];
@@ -115,4 +117,14 @@ impl Runner {
         });
         probed
     }
+}
+
+/// The entropy of the next token, in nats.
+pub(crate) fn entropy(logits: &[f32]) -> f64 {
+    let sum = f64::from(log_sum_exp(logits));
+    let surprise = |&logit: &f32| {
+        let logprob = f64::from(logit) - sum;
+        if logprob.is_finite() { -logprob.exp() * logprob } else { 0.0 }
+    };
+    logits.iter().map(surprise).sum()
 }

@@ -19,6 +19,7 @@ use crate::{
     limits::Budget,
     overlays::{Overlay, OverlayId},
     plan::{Admission, Encode, Eviction, Forward, Plan, Probe, Repairing},
+    policy::Scores,
     prefix::EntryId,
     repair::Repair,
     sequence::Sequence,
@@ -199,7 +200,9 @@ impl<'a> Draft<'a> {
             let count = repair.rows_to_score(sequence.tail_rows()).min(room);
             if count > 0 {
                 let rows = repair.scored..repair.scored + count;
-                self.plan.probes.push(Probe { id, by, rows });
+                let is_last = rows.end == sequence.tail_rows();
+                let logits = matches!(by, Scores::Tail(_)) && is_last;
+                self.plan.probes.push(Probe { id, by, rows, logits });
                 self.spend(count);
             }
         } else if let Some(overlay) = repair.overlay

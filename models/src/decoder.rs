@@ -245,10 +245,14 @@ impl Model for Decoder {
         self.narrow = narrow;
     }
 
-    fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64]) {
+    fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64], logits: &mut Vec<f32>) {
         self.embed(batch);
         for index in 0..self.shape.layers {
             self.layer(index, batch, Task::Weigh(by, mass));
+        }
+        logits.clear();
+        if !batch.logits_rows.is_empty() {
+            self.head(batch, logits);
         }
     }
 

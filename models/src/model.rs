@@ -70,11 +70,11 @@ pub trait Model: Send {
     /// the other rows of the batch.
     fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>);
 
-    /// Writes K and V of all rows like [`Model::forward`], and adds to `mass` what each row of the
-    /// one span's runs weighs with them, summed over heads and layers, one run after another.
+    /// Does what [`Model::forward`] does, and adds to `mass` what each row of the one span's runs
+    /// weighs with them, summed over heads and layers, one run after another.
     ///
     /// However rows are cut into calls, the sums are the same.
-    fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64]);
+    fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64], logits: &mut Vec<f32>);
 
     /// Fills `deviations` with how far V of each row at layer 1 would be from what pages hold, were
     /// layer 0 computed afresh: the sum of squares over heads and dims. `writes` names the rows

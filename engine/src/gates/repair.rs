@@ -3,7 +3,8 @@
 use super::{Bound, Desk, Sample, Written, bits, concatenation, sequential};
 use crate::{
     JoinPolicy,
-    policy::{Choice, Places, Scores},
+    policy::{Choice, Evidence, Places, Scores},
+    runner::entropy,
 };
 use kernels::{HiddenRows, RowAddr, Run, Span};
 use models::{Batch, Model, TokenId, Weight};
@@ -79,7 +80,8 @@ fn repaired(model: &mut dyn Model, sample: &Sample, policy: JoinPolicy, chunk: u
             choose(&policy, &places, &weigh(&mut desk, sample, &joined, (by, chunk)))
         }
         Choice::Scored { by: Scores::Deviation, choose, .. } => {
-            choose(&policy, &places, &deviate(&mut desk, sample, &joined, chunk))
+            let scores = deviate(&mut desk, sample, &joined, chunk);
+            choose(&policy, &places, &Evidence { scores, entropy: 0.0 })
         }
     };
     let hidden = hidden(&desk, &joined, &selected);
@@ -113,11 +115,12 @@ fn weigh(
     sample: &Sample,
     joined: &[Written],
     (by, chunk): (Weight, usize),
-) -> Vec<f64> {
+) -> Evidence {
     let start = joined.last().map_or(0, Written::end);
     let own = desk.blank(sample.tail.len(), start);
     let fragments = sample.root.len()..start as usize;
     let mut scores = vec![0.0; fragments.len()];
+    let mut logits = Vec::new();
     for (i, part) in sample.tail.chunks(chunk).enumerate() {
         let first = (i * chunk.min(sample.tail.len())) as u32;
         let end = first + part.len() as u32;
@@ -133,15 +136,16 @@ fn weigh(
                 positions: &positions,
                 writes: &writes,
                 spans: &spans,
-                logits_rows: &[],
+                logits_rows: &[part.len() - 1],
             },
             by,
             &mut mass,
+            &mut logits,
         );
         let placed = scores.iter_mut().zip(&mass[fragments.clone()]);
         placed.for_each(|(score, &mass)| *score += mass as f64);
     }
-    scores
+    Evidence { scores, entropy: entropy(&logits) }
 }
 
 /// How far V of rows of fragments would be from what is cached.

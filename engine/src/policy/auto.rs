@@ -7,12 +7,15 @@
 //! much of the whole score falls on rows that are exact or computed again as `quality` says. A tail
 //! that few rows move pays for few rows.
 //!
+//! Where the model is sure of the next token over rows as they are cached, nothing is computed again, and
+//! the scoring pass was the tail's prefill.
+//!
 //! Never more than a fifth of the rows, the scoring pass included. A tail too long to score within
 //! that gets the first rows of every fragment, where encoding alone shows most. `quality` is this
 //! share of the score and no promise about answers; 1 is `recompute`. Fragments stay in the caller's
 //! order, and nothing is tempered.
 
-use super::{Choice, Form, JoinPolicy, Parameter, Places, Scores};
+use super::{Choice, Evidence, Form, JoinPolicy, Parameter, Places, Scores};
 use models::Weight;
 
 pub(super) const FORM: Form = Form {
@@ -34,6 +37,10 @@ pub(super) const FORM: Form = Form {
 /// Share of the rows that may be computed, for scoring and again.
 const BUDGET: f64 = 0.2;
 
+/// Entropy of the next token, in nats over `1 - quality`, below which the model is sure enough of it to
+/// leave all rows as they are.
+const SURE: f64 = 25.0;
+
 /// Fewer rows for each fragment that is not exact are not worth scoring for.
 const ROWS_MIN: usize = 2;
 
@@ -50,8 +57,12 @@ fn choice(places: &Places) -> Choice {
     Choice::Scored { by: Scores::Tail(Weight::Influence), rows_max, choose }
 }
 
-fn choose(policy: &JoinPolicy, places: &Places, scores: &[f64]) -> Vec<u32> {
+fn choose(policy: &JoinPolicy, places: &Places, by: &Evidence) -> Vec<u32> {
     let JoinPolicy::Auto { quality } = *policy else { unreachable!("another form") };
+    let Evidence { scores, entropy } = by;
+    if *entropy < SURE * (1.0 - quality) {
+        return Vec::new();
+    }
     let rows_max = places.share(BUDGET) - places.tail;
     let wanted = quality * scores.iter().sum::<f64>();
     let mut held: f64 = scores[..places.exact].iter().sum();

@@ -88,9 +88,18 @@ pub(crate) enum Choice {
         by: Scores,
         /// Rows it may choose.
         rows_max: usize,
-        /// From a score for each row of the placements.
-        choose: fn(&super::JoinPolicy, &Places, &[f64]) -> Vec<u32>,
+        choose: fn(&super::JoinPolicy, &Places, &Evidence) -> Vec<u32>,
     },
+}
+
+/// What rows are chosen by.
+#[derive(Clone, Debug)]
+pub(crate) struct Evidence {
+    /// A score for each row of the placements.
+    pub(crate) scores: Vec<f64>,
+    /// Where the tail scored them: the entropy of the token after it, in nats, over rows as they are
+    /// cached.
+    pub(crate) entropy: f64,
 }
 
 /// What rows are scored by.

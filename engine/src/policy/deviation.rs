@@ -19,7 +19,7 @@ pub(super) const FORM: Form = Form {
     choice: |policy, places| Choice::Scored {
         by: Scores::Deviation,
         rows_max: rows(policy, places),
-        choose: |policy, places, scores| places.best(scores, rows(policy, places)),
+        choose: |policy, places, by| places.best(&by.scores, rows(policy, places)),
     },
 };
 

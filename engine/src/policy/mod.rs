@@ -12,7 +12,7 @@ mod query;
 mod recompute;
 mod reuse;
 
-pub(crate) use choice::{Choice, Layout, Places, Scores};
+pub(crate) use choice::{Choice, Evidence, Layout, Places, Scores};
 use std::{fmt, str::FromStr, sync::Arc};
 
 /// Which tokens of a composition are recomputed, and where the others stand.

@@ -56,11 +56,16 @@ fn parameters_are_taken_by_name() {
 
 /// What `auto` chooses of three fragments of 100 rows, after a root of 5, under a tail of 10.
 fn auto(quality: f64, scores: &[f64]) -> Vec<u32> {
+    auto_of(quality, scores, 9.0)
+}
+
+/// The same where the next token is so open.
+fn auto_of(quality: f64, scores: &[f64], entropy: f64) -> Vec<u32> {
     let places = Places { root: 5, lengths: vec![100; 3], exact: 100, tail: 10 };
     let policy = JoinPolicy::Auto { quality };
     match policy.choice(&places) {
         Choice::Scored { by: Scores::Tail(Weight::Influence), rows_max: 50, choose } => {
-            choose(&policy, &places, scores)
+            choose(&policy, &places, &Evidence { scores: scores.to_vec(), entropy })
         }
         other => panic!("a fifth of 300 rows, less the tail's: {other:?}"),
     }
@@ -82,6 +87,13 @@ fn auto_pays_for_few_rows_where_few_move_the_tail() {
     let spread = auto(0.9, &[1.0; 300]);
     assert_eq!(spread.len(), 50);
     assert_eq!(spread, (105..155).collect::<Vec<u32>>());
+}
+
+#[test]
+fn auto_leaves_all_as_it_is_where_the_model_is_sure() {
+    assert_eq!(auto_of(0.98, &[1.0; 300], 0.49), Vec::<u32>::new());
+    assert_eq!(auto_of(0.98, &[1.0; 300], 0.51).len(), 50);
+    assert_eq!(auto_of(0.99, &[1.0; 300], 0.49).len(), 50, "more is asked for");
 }
 
 #[test]

@@ -108,6 +108,15 @@ impl HashModel {
     }
 }
 
+impl HashModel {
+    fn logits(&self, batch: &Batch<'_>, state: &[u64], logits: &mut Vec<f32>) {
+        logits.clear();
+        for &row in batch.logits_rows {
+            logits.extend(logits_of(state[row], self.shape.vocab));
+        }
+    }
+}
+
 impl Model for HashModel {
     fn shape(&self) -> &ModelShape {
         &self.shape
@@ -115,15 +124,13 @@ impl Model for HashModel {
 
     fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
         let state = self.run(batch, |_, _, _| {});
-        logits.clear();
-        for &row in batch.logits_rows {
-            logits.extend(logits_of(state[row], self.shape.vocab));
-        }
+        self.logits(batch, &state, logits);
     }
 
-    fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64]) {
+    fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64], logits: &mut Vec<f32>) {
         assert_eq!(batch.spans.len(), 1, "one span is weighed");
-        self.run(batch, |state, row, shown| mass[row] += weight(by, state, shown));
+        let state = self.run(batch, |state, row, shown| mass[row] += weight(by, state, shown));
+        self.logits(batch, &state, logits);
     }
 
     fn deviate(&mut self, batch: &Batch<'_>, deviations: &mut [f64]) {

@@ -140,7 +140,7 @@ fn joined(request: &Request, shelf: &Shelf) -> Shown {
 }
 
 /// Positions of the rows of placements that are computed again.
-pub(crate) fn selected(request: &Request, shelf: &Shelf) -> Vec<u32> {
+pub(crate) fn selected(request: &Request, shape: &ModelShape, shelf: &Shelf) -> Vec<u32> {
     if let Some(selected) = &request.selected {
         return selected.to_vec();
     }
@@ -164,8 +164,9 @@ pub(crate) fn selected(request: &Request, shelf: &Shelf) -> Vec<u32> {
                 _ => Weight::Influence,
             };
             let mut shown = shown;
+            let mut state = 0;
             for &token in tail {
-                shown.push(token);
+                state = shown.push(token);
                 let last = shown.rows.len() - 1;
                 shown.compute(last, token, &mut |state, row, what| {
                     if let Some(score) = row.checked_sub(root.len()).and_then(|r| scores.get_mut(r))
@@ -176,7 +177,10 @@ pub(crate) fn selected(request: &Request, shelf: &Shelf) -> Vec<u32> {
             }
             match request.policy {
                 JoinPolicy::Query { ratio } => ratio,
-                JoinPolicy::Auto { quality } => return auto(quality, &scores, request),
+                JoinPolicy::Auto { quality } => {
+                    let open = entropy(&logits_of(state, shape.vocab));
+                    return auto((quality, open), &scores, request);
+                }
                 _ => unreachable!(),
             }
         }
@@ -197,10 +201,14 @@ pub(crate) fn selected(request: &Request, shelf: &Shelf) -> Vec<u32> {
 }
 
 /// The rows that `auto` computes again.
-fn auto(quality: f64, scores: &[f64], request: &Request) -> Vec<u32> {
+fn auto((quality, open): (f64, f64), scores: &[f64], request: &Request) -> Vec<u32> {
     let Composition { placements, tail, .. } = &request.composition;
     let later = placements.len() - clean_first(placements).min(placements.len());
     if later == 0 || is_plain(request.policy) {
+        return Vec::new();
+    }
+    let left = (((scores.len() as f64 * 0.2) as usize).max(1)).saturating_sub(tail.len());
+    if left >= 2 * later && open < 25.0 * (1.0 - quality) {
         return Vec::new();
     }
     let is_exact = |placement: usize| placement < placements.len() - later;
@@ -226,6 +234,13 @@ fn auto(quality: f64, scores: &[f64], request: &Request) -> Vec<u32> {
     }
     let rows = (0..scores.len()).filter(|&row| chosen[row]);
     rows.map(|row| (request.composition.root.len() + row) as u32).collect()
+}
+
+/// The entropy of the next token.
+fn entropy(logits: &[f32]) -> f64 {
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
+    let each = logits.iter().map(|&logit| f64::from(logit).exp() / sum);
+    each.map(|p| -p * p.ln()).sum()
 }
 
 /// The best share of rows, ties to the earlier; at least one, where there is any.
@@ -288,10 +303,11 @@ pub(crate) fn digest_of_rows(rows: &[Row]) -> [u8; 32] {
 /// What a request's tail and `answer` are when they are sealed: their tokens and rows.
 pub(crate) fn sealed(
     request: &Request,
+    shape: &ModelShape,
     shelf: &Shelf,
     answer: &[TokenId],
 ) -> (Vec<TokenId>, Vec<Row>) {
-    let mut shown = before_tail(request, shelf);
+    let mut shown = before_tail(request, shape, shelf);
     let closing = request.seal.iter().flat_map(|seal| &seal.closing);
     let tokens: Vec<TokenId> =
         request.composition.tail.iter().chain(answer).chain(closing).copied().collect();
@@ -301,7 +317,7 @@ pub(crate) fn sealed(
 }
 
 /// Everything before the tail.
-fn before_tail(request: &Request, shelf: &Shelf) -> Shown {
+fn before_tail(request: &Request, shape: &ModelShape, shelf: &Shelf) -> Shown {
     let Composition { root, placements, .. } = &request.composition;
     let placed = placements.iter().flat_map(|placement| placement.tokens.iter());
     let tokens: Vec<TokenId> = root.iter().chain(placed).copied().collect();
@@ -311,7 +327,7 @@ fn before_tail(request: &Request, shelf: &Shelf) -> Shown {
         return shown;
     }
     let mut shown = joined(request, shelf);
-    for position in selected(request, shelf) {
+    for position in selected(request, shape, shelf) {
         shown.compute(position as usize, tokens[position as usize], &mut |_, _, _| {});
     }
     shown
@@ -324,7 +340,7 @@ pub(crate) fn answer(request: &Request, shape: &ModelShape) -> Answer {
 
 /// The whole answer.
 pub(crate) fn answer_over(request: &Request, shape: &ModelShape, shelf: &Shelf) -> Answer {
-    let mut shown = before_tail(request, shelf);
+    let mut shown = before_tail(request, shape, shelf);
     let tail = &request.composition.tail;
     let mut scores = Vec::new();
     let mut state = 0;

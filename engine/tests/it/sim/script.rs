@@ -333,14 +333,14 @@ impl Sim {
     /// Keeps what a request's tail and answer were sealed as.
     fn keep(&mut self, request: &Request, id: FragmentId, answer: &[TokenId]) {
         let Composition { root, placements, .. } = &request.composition;
-        let (tokens, rows) = oracle::sealed(request, &self.shelf, answer);
+        let (tokens, rows) = oracle::sealed(request, &self.world.shape, &self.shelf, answer);
         let engine = &self.world.engine;
         let id_of = |placement| engine.placement_id(&request.tenant, root, placement);
         let sealed = (!placements.is_empty()).then(|| {
             Arc::new(Sealed {
                 saw: placements.iter().map(id_of).collect(),
                 policy: request.policy,
-                selected: oracle::selected(request, &self.shelf).into(),
+                selected: oracle::selected(request, &self.world.shape, &self.shelf).into(),
                 start: rows[0].position,
             })
         });
@@ -397,7 +397,7 @@ impl Live {
                     assert_eq!(heard, expected, "of {:?}", self.request);
                     pressure.answers += 1;
                 }
-                self.check_counts(summary, heard.tokens.len(), shelf);
+                self.check_counts(summary, heard.tokens.len(), shape, shelf);
                 pressure.sealed[1] += usize::from(is_over_sealed);
                 let is_whole = heard.finish_reason != FinishReason::Cancelled;
                 assert_eq!(summary.sealed.is_some(), is_whole && self.request.seal.is_some());
@@ -408,7 +408,13 @@ impl Live {
         }
     }
 
-    fn check_counts(&self, summary: &engine::Summary, output: usize, shelf: &oracle::Shelf) {
+    fn check_counts(
+        &self,
+        summary: &engine::Summary,
+        output: usize,
+        shape: &ModelShape,
+        shelf: &oracle::Shelf,
+    ) {
         let composition = &self.request.composition;
         let counts = summary.counts;
         let placed: usize = composition.placements.iter().map(|p| p.tokens.len()).sum();
@@ -419,14 +425,14 @@ impl Live {
         assert!(accounted == placed || (cancelled_waiting && accounted == 0), "{counts:?}");
         assert!(counts.prefix_reused < counts.root + counts.tail, "{counts:?}");
         if !cancelled_waiting {
-            self.check_repair(summary, shelf);
+            self.check_repair(summary, shape, shelf);
         }
     }
 
     /// What was computed again, and what that makes of the answer.
-    fn check_repair(&self, summary: &engine::Summary, shelf: &oracle::Shelf) {
+    fn check_repair(&self, summary: &engine::Summary, shape: &ModelShape, shelf: &oracle::Shelf) {
         let Composition { root, placements, .. } = &self.request.composition;
-        let selected = oracle::selected(&self.request, shelf);
+        let selected = oracle::selected(&self.request, shape, shelf);
         assert_eq!(*summary.selected, selected[..]);
         if !oracle::is_plain(self.request.policy) {
             assert_eq!(summary.counts.recomputed, selected.len());
