@@ -1,6 +1,6 @@
 //! The engine's plain-data vocabulary: what is asked of it and what it answers.
 
-use crate::{JoinPolicy, Seal, Sealed};
+use crate::{Figures, JoinPolicy, Seal, Sealed};
 use models::TokenId;
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -59,6 +59,8 @@ pub struct FragmentInfo {
     pub tokens: Arc<[TokenId]>,
     /// Its KV was there already when it was put (`put`), or is there now (`get`, `list`).
     pub cached: bool,
+    /// A tier keeps its KV: it survives eviction, and a restart.
+    pub stored: bool,
     /// Kept from eviction.
     pub pinned: bool,
     /// Sequences that hold it now.
@@ -367,6 +369,10 @@ pub struct Stats {
     pub fragments: usize,
     /// Fragments whose KV is in memory.
     pub fragments_cached: usize,
+    /// Fragments and roots that a tier keeps.
+    pub fragments_stored: usize,
+    /// What the tier says of itself; zeros without one.
+    pub tier: Figures,
     /// Overlays in memory: rows computed again for a composition.
     pub overlays: usize,
     /// Generations waiting for a place.
@@ -375,6 +381,8 @@ pub struct Stats {
     pub running: usize,
     /// Tokens encoded into fragments.
     pub tokens_encoded: u64,
+    /// Tokens of fragments and roots whose KV came from a tier.
+    pub tokens_loaded: u64,
     /// Tokens prefilled for tails and `recompute`.
     pub tokens_prefilled: u64,
     /// Fragment tokens computed again for a composition.

@@ -22,6 +22,11 @@ impl State {
         let is_idle = plan.encodes.is_empty() && plan.repairs.is_empty();
         let is_idle = is_idle && plan.forwards.is_empty() && plan.probes.is_empty();
         self.stats.steps += u64::from(!is_idle);
+        for id in plan.loads.drain(..) {
+            self.loaded(id);
+        }
+        self.stored.clear_arrived();
+        self.stored.offered(plan.keep);
         self.drop_asked();
         for id in plan.forgets.drain(..) {
             self.forget(id);
@@ -31,6 +36,9 @@ impl State {
         }
         for admission in plan.admissions.drain(..) {
             self.admit(&admission, time);
+        }
+        if let Some(rows) = plan.only_encodes() {
+            self.stored.encoded(outcome.took, rows);
         }
         for encode in plan.encodes.drain(..) {
             self.encoded(&encode);
@@ -60,6 +68,7 @@ impl State {
                 None => Err(RequestError::UnknownFragment(id)),
                 Some(0) => {
                     self.forget(id);
+                    self.stored.remove(id);
                     Ok(())
                 }
                 Some(users) => Err(RequestError::InUse(id, users)),
@@ -129,6 +138,7 @@ impl State {
             let record = self.fragments.get_mut(*id).expect("a needed record was interned");
             assert!(record.pages.is_empty(), "{id} has pages already");
             record.pages.clone_from(pages);
+            self.stored.admit(*id);
         }
         let page_rows = self.shape.page_rows;
         if let Some(sequence) = job.sequence_mut() {
@@ -153,8 +163,8 @@ impl State {
             }
             if sequence.times.admitted.is_none() {
                 sequence.times.admitted = Some(time);
-                let encodes = |id| admission.records.iter().any(|&(other, _)| other == id);
-                sequence.count_reused(encodes);
+                let lacks = |id| admission.records.iter().any(|&(other, _)| other == id);
+                sequence.count_reused(|id| lacks(id) && !self.stored.is_fetching(id));
                 self.stats.tokens_reused += sequence.counts.reused as u64;
                 self.stats.tokens_prefix_reused += sequence.counts.prefix_reused as u64;
                 self.board.leave();
@@ -163,10 +173,21 @@ impl State {
         self.running.insert(job.id, job);
     }
 
+    /// A record's KV came from the tier, to the pages it has.
+    fn loaded(&mut self, id: FragmentId) {
+        let record = self.fragments.get_mut(id).expect("a loaded record is known");
+        assert_eq!(record.encoded, 0, "{id} is encoded and loaded");
+        record.encoded = record.content.tokens.len();
+        self.stats.tokens_loaded += record.encoded as u64;
+    }
+
     fn encoded(&mut self, encode: &Encode) {
         let record = self.fragments.get_mut(encode.id).expect("an encoded record is known");
         assert_eq!(record.encoded, encode.rows.start, "rows are encoded in order");
         record.encoded = encode.rows.end;
+        if record.is_cached() {
+            self.stored.whole(&record.content);
+        }
         if record.content.root.is_some() {
             self.stats.tokens_encoded += encode.rows.len() as u64;
         } else {
@@ -281,6 +302,9 @@ impl State {
             let Work::Put(put) = &job.work else { continue };
             let record = self.fragments.get_mut(job.subject().id).expect("just encoded");
             record.pinned |= put.pin;
+            if put.pin {
+                self.stored.pin(record.content.id);
+            }
             let mut info = self.info(job.subject().id).expect("just encoded");
             info.cached = false;
             let _ = put.reply.send(Ok(info));
@@ -322,6 +346,7 @@ impl State {
         if record.pages.is_empty() {
             record.pages = std::mem::take(&mut sequence.pages);
             record.encoded = content.tokens.len();
+            self.stored.whole(&content);
         }
         Some(content.id)
     }

@@ -8,6 +8,7 @@ use crate::{
     limits::{Budget, check_queue},
     runner::Runner,
     sequence::{Sequence, Stream},
+    tier::Tier,
     validate,
 };
 use models::{Model, ModelShape, TokenId, Tokenizer};
@@ -86,7 +87,21 @@ impl Engine {
         config: Config,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (engine, core) = Self::stepwise(model, tokenizer, config, clock);
+        Self::start_over(model, tokenizer, config, clock, None)
+    }
+
+    /// The same over a tier that keeps KV beyond memory.
+    ///
+    /// # Panics
+    /// As [`Engine::start`] does.
+    pub fn start_over(
+        model: Box<dyn Model>,
+        tokenizer: Option<Arc<Tokenizer>>,
+        config: Config,
+        clock: Arc<dyn Clock>,
+        tier: Option<Box<dyn Tier>>,
+    ) -> Self {
+        let (engine, core) = Self::stepwise(model, tokenizer, config, clock, tier);
         let board = engine.shared.board.clone();
         let thread = thread::Builder::new()
             .name("engine".into())
@@ -106,13 +121,14 @@ impl Engine {
         tokenizer: Option<Arc<Tokenizer>>,
         config: Config,
         clock: Arc<dyn Clock>,
+        tier: Option<Box<dyn Tier>>,
     ) -> (Self, Core) {
         let shape = model.shape().clone();
         let budget = Budget::new(&shape, &config);
         let (outbox, inbox) = mpsc::channel();
         let board = Arc::new(Board::default());
         let runner = Runner::new(model, clock.clone());
-        let core = Core::new(runner, budget, clock.clone(), inbox, board.clone());
+        let core = Core::new(runner, budget, clock.clone(), inbox, board.clone(), tier);
         let next_id = AtomicU64::new(1);
         let thread = Mutex::new(None);
         let shared = Shared { shape, config, tokenizer, clock, outbox, board, next_id, thread };
@@ -293,7 +309,11 @@ impl Engine {
 /// The loop's life on its thread. After a panic the books cannot be trusted: the engine is down
 /// for good, and dropping the core tells every reader and every waiting caller.
 fn live(mut core: Core, board: &Board) {
-    match catch_unwind(AssertUnwindSafe(|| core.run())) {
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        core.run();
+        core.close_tier();
+    }));
+    match lived {
         Ok(()) => board.fail("it was shut down"),
         Err(panic) => {
             let reason = reason(&*panic);

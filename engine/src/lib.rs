@@ -1,7 +1,7 @@
 //! The engine: fragments, compositions, join policies, sequences and the scheduler.
 //!
 //! One plain thread runs one loop of four verbs: receive, plan, run, commit (`step.rs`).
-//! Does no I/O, reads no clock but the one it is given, and knows neither HTTP nor JSON.
+//! The loop does no I/O (a tier's own thread does), reads no clock but the one it is given, and knows neither HTTP nor JSON.
 //! `plan` is pure; only `commit` changes who owns a page; only the runner calls the model.
 
 #![forbid(unsafe_code)]
@@ -29,7 +29,9 @@ mod sealed;
 mod sequence;
 mod state;
 mod step;
+mod stored;
 mod text;
+mod tier;
 mod validate;
 
 pub use api::*;
@@ -37,3 +39,4 @@ pub use handle::{Clock, Config, Engine, SequenceId, Sink};
 pub use policy::{Form, JoinPolicy, Parameter, PolicyError};
 pub use sealed::{Seal, Sealed};
 pub use step::Core;
+pub use tier::{Entry, Figures, Notice, Tier};

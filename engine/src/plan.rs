@@ -8,6 +8,10 @@ use std::{fmt, ops::Range};
 /// What one step does. Pages named here change hands in `commit`.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
+    /// Records whose KV came from the tier, to be put in their pages.
+    pub(crate) loads: Vec<FragmentId>,
+    /// A record to offer to the tier.
+    pub(crate) keep: Option<FragmentId>,
     /// Rows of records to encode.
     pub(crate) encodes: Vec<Encode>,
     /// Rows of overlays to compute.
@@ -93,7 +97,9 @@ pub(crate) struct Admission {
 impl Plan {
     /// Forgets everything but the memory it took.
     pub(crate) fn clear(&mut self) {
-        let Self { encodes, repairs, forwards, probes, .. } = self;
+        let Self { loads, keep, encodes, repairs, forwards, probes, .. } = self;
+        loads.clear();
+        *keep = None;
         encodes.clear();
         repairs.clear();
         forwards.clear();
@@ -107,8 +113,18 @@ impl Plan {
         admissions.clear();
     }
 
+    /// Rows to encode, where the batch has no others.
+    pub(crate) fn only_encodes(&self) -> Option<usize> {
+        let is_alone =
+            self.repairs.is_empty() && self.forwards.is_empty() && self.probes.is_empty();
+        let rows = self.encodes.iter().map(|encode| encode.rows.len()).sum();
+        (is_alone && rows > 0).then_some(rows)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.encodes.is_empty()
+        self.loads.is_empty()
+            && self.keep.is_none()
+            && self.encodes.is_empty()
             && self.repairs.is_empty()
             && self.forwards.is_empty()
             && self.probes.is_empty()
@@ -129,6 +145,8 @@ impl fmt::Display for Plan {
             let grow = if grow.is_some() { " +page" } else { "" };
             parts.push(format!("forward {} {}..{}{grow}", id.0, rows.start, rows.end));
         }
+        parts.extend(self.loads.iter().map(|_| "load".into()));
+        parts.extend(self.keep.iter().map(|_| "keep".into()));
         parts.extend(
             self.encodes.iter().map(|e| format!("encode {}..{}", e.rows.start, e.rows.end)),
         );

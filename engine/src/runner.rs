@@ -27,8 +27,12 @@ pub(crate) struct Outcome {
     pub(crate) forwards: Vec<Forwarded>,
     /// What each probe gave.
     pub(crate) scores: Vec<Probed>,
+    /// KV of the record to offer to the tier.
+    pub(crate) kept: Option<Vec<u8>>,
     /// Building the table took this long.
     pub(crate) join: Duration,
+    /// The batch took this long.
+    pub(crate) took: Duration,
 }
 
 /// What the rows of a probe gave.
@@ -70,6 +74,7 @@ impl Runner {
     pub(crate) fn run(&mut self, plan: &Plan, state: &State, outcome: &mut Outcome) {
         outcome.forwards.clear();
         outcome.scores.clear();
+        self.carry(plan, state, outcome);
         outcome.scores.extend(plan.probes.iter().map(|probe| self.score(probe, state)));
         if plan.encodes.is_empty() && plan.repairs.is_empty() && plan.forwards.is_empty() {
             return;
@@ -82,6 +87,7 @@ impl Runner {
             let (asked, vocab) = (batch.logits_rows.len(), state.shape.vocab);
             assert_eq!(logits.len(), asked * vocab, "logits of every asked row");
         });
+        outcome.took = clock.now().saturating_sub(started);
         let mut logits = logits.chunks_exact_mut(state.shape.vocab);
         outcome.forwards.extend(plan.forwards.iter().map(|forward: &Forward| {
             let sequence = state.running[&forward.id].sequence().expect("sequences are forwarded");
@@ -92,6 +98,21 @@ impl Runner {
             }
             forwarded
         }));
+    }
+
+    /// Puts KV that came from the tier in its pages, and reads what is offered to it.
+    fn carry(&mut self, plan: &Plan, state: &State, outcome: &mut Outcome) {
+        for &id in &plan.loads {
+            let record = state.fragments.held(id);
+            let rows = record.content.tokens.len();
+            self.model.fill_rows(&record.pages, rows, &state.stored.arrived()[&id]);
+        }
+        outcome.kept = plan.keep.map(|id| {
+            let record = state.fragments.held(id);
+            let mut kv = Vec::new();
+            self.model.read_rows(&record.pages, record.encoded, &mut kv);
+            kv
+        });
     }
 
     /// Forwards the rows of a probe.

@@ -42,6 +42,8 @@ pub(crate) fn plan(state: &State, budget: &Budget, plan: &mut Plan) {
         plan,
     };
     draft.end_cancelled();
+    draft.plan.loads.extend(state.to_load());
+    draft.plan.keep = state.stored.to_keep(&state.fragments);
     draft.plan.drops.extend(state.drops.iter().map(|&(id, _)| id));
     let starved = draft.decode();
     let mut evict = 0;
@@ -179,7 +181,10 @@ impl<'a> Draft<'a> {
         let record = self.state.fragments.held(content.id);
         let root_is_cached =
             content.root.is_none_or(|root| self.state.fragments.held(root).is_cached());
-        if record.is_cached() || !root_is_cached || self.encoding.contains(&content.id) {
+        let is_coming = self.state.stored.is_fetching(content.id)
+            || self.state.stored.arrived().contains_key(&content.id);
+        let is_encoding = self.encoding.contains(&content.id);
+        if record.is_cached() || !root_is_cached || is_coming || is_encoding {
             return;
         }
         let missing = content.tokens.len() - record.encoded;

@@ -239,6 +239,19 @@ impl Sequence {
         }
     }
 
+    /// What was to come from a tier is encoded after all.
+    pub(crate) fn count_lost(&mut self, id: FragmentId) {
+        let Some(first) = self.placements.iter().position(|placement| placement.id == id) else {
+            return;
+        };
+        if self.encoded.get(first) == Some(&false) {
+            self.encoded[first] = true;
+            let tokens = self.placements[first].tokens.len();
+            self.counts.reused -= tokens;
+            self.counts.encoded += tokens;
+        }
+    }
+
     /// See [`Summary::recomputed_share`].
     fn recomputed_share(&self) -> f64 {
         let placements = &self.request.composition.placements;

@@ -4,13 +4,15 @@
 use crate::{
     FragmentId, FragmentInfo, SequenceId, Stats,
     board::Board,
-    fragments::Fragments,
+    fragments::{Fragments, Record},
     job::{Job, Reply},
     overlays::{OverlayId, Overlays},
     pages::Pages,
     prefix::Prefixes,
     queue::Queue,
     sequence::{Sequence, closing_len},
+    stored::Stored,
+    tier::Notice,
 };
 use models::ModelShape;
 use std::{collections::BTreeMap, sync::Arc};
@@ -22,6 +24,7 @@ pub(crate) struct State {
     pub(crate) fragments: Fragments,
     pub(crate) prefixes: Prefixes,
     pub(crate) overlays: Overlays,
+    pub(crate) stored: Stored,
     pub(crate) waiting: Queue,
     pub(crate) running: BTreeMap<SequenceId, Job>,
     /// Fragments to forget, each with who asked.
@@ -39,6 +42,7 @@ impl State {
             fragments: Fragments::default(),
             prefixes: Prefixes::new(shape.page_rows),
             overlays: Overlays::default(),
+            stored: Stored::default(),
             waiting: Queue::default(),
             running: BTreeMap::new(),
             drops: Vec::new(),
@@ -64,6 +68,20 @@ impl State {
         self.running.is_empty() && self.waiting.is_empty() && self.drops.is_empty()
     }
 
+    /// Records with pages whose KV came from the tier.
+    pub(crate) fn to_load(&self) -> impl Iterator<Item = FragmentId> {
+        let arrived = self.stored.arrived().keys().copied();
+        let is_wanted = |record: &Record| !record.pages.is_empty() && !record.is_cached();
+        arrived.filter(move |&id| self.fragments.get(id).is_some_and(is_wanted))
+    }
+
+    /// Takes what the tier says. What cannot be had is encoded.
+    pub(crate) fn hear(&mut self, notice: Notice) {
+        let Some(lost) = self.stored.take(notice, self.shape.row_bytes) else { return };
+        let sequences = self.running.values_mut().filter_map(Job::sequence_mut);
+        sequences.for_each(|sequence| sequence.count_lost(lost));
+    }
+
     /// The overlay that a sequence's chosen rows make, where it is there.
     pub(crate) fn overlay_of(&self, sequence: &Sequence) -> Option<OverlayId> {
         let (repair, root) = (sequence.repair.as_ref()?, sequence.root.as_ref()?);
@@ -78,6 +96,7 @@ impl State {
             root: record.content.root_tokens.clone(),
             tokens: record.content.tokens.clone(),
             cached: record.is_cached(),
+            stored: self.stored.has(id),
             pinned: record.pinned,
             users: record.users,
             digest: None,
@@ -97,6 +116,7 @@ impl State {
             pages_sequences: pages.filter(|&&page| self.pages.owners(page) == 1).count(),
             fragments: fragments().count(),
             overlays: self.overlays.len(),
+            fragments_stored: self.stored.len(),
             fragments_cached: fragments().filter(|record| record.is_cached()).count(),
             waiting: self.waiting.iter().filter(generations).count(),
             running: self.running.values().filter(generations).count(),
@@ -143,6 +163,7 @@ impl State {
         assert!(users.is_empty(), "running jobs need records that are forgotten: {users:?}");
         self.fragments.check_integrity(self.shape.page_rows);
         self.prefixes.check_integrity();
+        self.stored.check_integrity();
         self.overlays.check_integrity(self.shape.page_rows);
         self.check_sequences();
         self.check_overlays();

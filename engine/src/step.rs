@@ -4,11 +4,13 @@ use crate::{
     Clock, FragmentInfo, RequestError, Stats,
     board::{Board, Message},
     job::{Job, Work},
-    limits::{Budget, MESSAGES_PER_STEP},
+    limits::{Budget, MESSAGES_PER_STEP, PIN_SHARE},
     plan::Plan,
     runner::{Outcome, Runner},
     scheduler,
     state::State,
+    stored::{Ask, content_of},
+    tier::{Entry, Tier},
 };
 use kernels::PageId;
 use std::{
@@ -18,6 +20,9 @@ use std::{
     },
     time::Duration,
 };
+
+/// While nothing goes on before the tier speaks, messages are looked for this often.
+const TIER_WAIT: Duration = Duration::from_millis(5);
 
 /// The engine without its thread: whoever holds it drives it step by step. The engine's thread
 /// does, and so does the simulator.
@@ -31,6 +36,9 @@ pub struct Core {
     clock: Arc<dyn Clock>,
     inbox: Receiver<Message>,
     board: Arc<Board>,
+    tier: Option<Box<dyn Tier>>,
+    /// The latest step had nothing to do before the tier speaks.
+    is_waiting: bool,
     /// When shutting down: the moment after which what still runs is cancelled.
     closing: Option<Duration>,
 }
@@ -42,11 +50,57 @@ impl Core {
         clock: Arc<dyn Clock>,
         inbox: Receiver<Message>,
         board: Arc<Board>,
+        tier: Option<Box<dyn Tier>>,
     ) -> Self {
         let state = State::new(runner.shape().clone(), board.clone());
-        board.publish(state.stats());
         let (plan, outcome) = (Plan::default(), Outcome::default());
-        Self { state, runner, budget, plan, outcome, clock, inbox, board, closing: None }
+        let (is_waiting, closing) = (false, None);
+        let mut core = Self {
+            state,
+            runner,
+            budget,
+            plan,
+            outcome,
+            clock,
+            inbox,
+            board,
+            tier,
+            is_waiting,
+            closing,
+        };
+        core.open_tier();
+        core.board.publish(core.stats());
+        core
+    }
+
+    /// Learns what the tier keeps: those fragments are known by their identity from here on.
+    fn open_tier(&mut self) {
+        let Some(tier) = &mut self.tier else { return };
+        let fingerprint = self.state.shape.fingerprint;
+        let entries = tier.entries();
+        let mut contents: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| Some((content_of(&fingerprint, entry)?, entry.pinned)))
+            .collect();
+        self.state.stored.open(contents.iter().map(|(content, _)| content.id));
+        // The most recently used ones, where there are more than may be known; and as many pins as
+        // would be granted.
+        let surplus = contents.len().saturating_sub(self.budget.fragments);
+        let mut room = self.state.shape.pages / PIN_SHARE;
+        for (content, pinned) in contents.drain(surplus..) {
+            let pages = content.pages(self.state.shape.page_rows);
+            let pinned = pinned && pages <= room;
+            room -= if pinned { pages } else { 0 };
+            self.state.now += 1;
+            self.state.fragments.intern(&content, self.state.now).pinned = pinned;
+        }
+    }
+
+    /// Lets the tier write what waits to be written.
+    pub(crate) fn close_tier(&mut self) {
+        if let Some(tier) = &mut self.tier {
+            tier.close();
+        }
     }
 
     /// One step. Answers `false` when nothing is left to do until a message comes.
@@ -57,11 +111,40 @@ impl Core {
         self.receive();
         let Self { state, plan, outcome, .. } = self;
         scheduler::plan(state, &self.budget, plan);
-        assert!(state.is_idle() || !plan.is_empty(), "jobs are there, but nothing to do");
+        self.is_waiting = plan.is_empty() && state.stored.is_awaited();
+        let is_busy = !plan.is_empty() || self.is_waiting;
+        assert!(state.is_idle() || is_busy, "jobs are there, but nothing to do");
         self.runner.run(plan, state, outcome);
         state.commit(plan, outcome, self.clock.now());
-        self.board.publish(self.state.stats());
-        !self.state.is_idle()
+        self.tell_tier();
+        self.board.publish(self.stats());
+        !(self.state.is_idle() && self.state.stored.is_idle())
+    }
+
+    /// Offers the tier what was read for it, and asks it what the commit wants.
+    fn tell_tier(&mut self) {
+        let Some(tier) = &mut self.tier else { return };
+        let State { fragments, stored, .. } = &mut self.state;
+        for ask in stored.asks() {
+            match ask {
+                Ask::Fetch(id) => tier.fetch(id),
+                Ask::Remove(id) => tier.remove(id),
+                Ask::Pin(id) => tier.pin(id, true),
+            }
+        }
+        let kept = self.plan.keep.zip(self.outcome.kept.take());
+        let Some((id, kv)) = kept else { return };
+        // It may have been dropped in this very step.
+        let Some(record) = fragments.get(id) else { return };
+        let content = &record.content;
+        let entry = Entry {
+            id,
+            tenant: content.tenant.clone(),
+            root: content.root_tokens.clone(),
+            tokens: content.tokens.clone(),
+            pinned: record.pinned,
+        };
+        stored.answered(id, tier.keep(entry, kv));
     }
 
     /// What the next step would do, as text.
@@ -84,13 +167,18 @@ impl Core {
 
     /// The numbers as they are now.
     pub fn stats(&self) -> Stats {
-        self.state.stats()
+        let tier = self.tier.as_ref().map(|tier| tier.figures()).unwrap_or_default();
+        Stats { tier, ..self.state.stats() }
     }
 
     /// Steps until shut down, or until no handle is left and nothing runs. Blocks when idle.
     pub(crate) fn run(&mut self) {
         loop {
             if self.step() {
+                let notice = self.tier.as_mut().filter(|_| self.is_waiting);
+                if let Some(notice) = notice.and_then(|tier| tier.wait(TIER_WAIT)) {
+                    self.state.hear(notice);
+                }
                 continue;
             }
             self.check_integrity();
@@ -104,8 +192,12 @@ impl Core {
         }
     }
 
-    /// Takes a bounded number of messages.
+    /// Takes a bounded number of messages, and of notices.
     fn receive(&mut self) {
+        for _ in 0..MESSAGES_PER_STEP {
+            let Some(notice) = self.tier.as_mut().and_then(|tier| tier.poll()) else { break };
+            self.state.hear(notice);
+        }
         for _ in 0..MESSAGES_PER_STEP {
             match self.inbox.try_recv() {
                 Ok(message) => self.take(message),

@@ -214,6 +214,9 @@ impl State {
         let record = self.fragments.get_mut(content.id).filter(|record| record.is_cached())?;
         record.used_at = now;
         record.pinned |= pin;
+        if pin {
+            self.stored.pin(content.id);
+        }
         self.info(content.id)
     }
 }

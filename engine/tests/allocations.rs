@@ -26,7 +26,7 @@ fn stepwise(arch: &str) -> (Engine, Core) {
         ..LoadOptions::default()
     };
     let decoder = Decoder::load(&folder, &options, &[0; 32]).expect("a tiny model loads").0;
-    Engine::stepwise(Box::new(decoder), None, Config::default(), Arc::new(Still))
+    Engine::stepwise(Box::new(decoder), None, Config::default(), Arc::new(Still), None)
 }
 
 fn request(policy: JoinPolicy, sampling: Sampling, max_tokens: usize) -> Request {

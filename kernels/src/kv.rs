@@ -130,6 +130,13 @@ impl KvLayout {
         2 * (self.head_dim * self.dtype.bytes() + self.groups() * size_of::<bf16>())
     }
 
+    /// Bytes of K and V of `rows` rows, in all layers, as they are handed out and filled in: whole
+    /// pages as they stand, and of the last one the rows alone.
+    pub const fn bytes_of(&self, rows: usize) -> usize {
+        let alone = (rows % self.page_rows) * self.layers * self.kv_heads * self.row_bytes();
+        rows / self.page_rows * self.page_bytes() + alone
+    }
+
     /// Checks that a pool of this shape can be addressed, and returns [`Self::page_bytes`].
     fn checked_page_bytes(&self) -> Result<usize, PoolError> {
         let factors = [self.layers, self.kv_heads, self.head_dim, self.page_rows];

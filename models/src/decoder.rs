@@ -269,6 +269,15 @@ impl Model for Decoder {
         self.kv.copy_rows(from, to, rows);
     }
 
+    fn read_rows(&self, pages: &[PageId], rows: usize, kv: &mut Vec<u8>) {
+        kv.reserve_exact(rows * self.shape.row_bytes);
+        self.kv.visit_rows(pages, rows, |bytes| kv.extend_from_slice(bytes));
+    }
+
+    fn fill_rows(&mut self, pages: &[PageId], rows: usize, kv: &[u8]) {
+        self.kv.fill_rows(pages, rows, kv);
+    }
+
     fn digest(&self, pages: &[PageId], rows: usize) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         self.kv.visit_rows(pages, rows, |bytes| {

@@ -171,6 +171,7 @@ fn decoder(
         page_rows: options.page_rows,
         pages: kv.pages(),
         page_bytes: kv.layout().page_bytes(),
+        row_bytes: kv.layout().bytes_of(1),
         batch_rows_max: options.batch_rows_max,
         logits_rows_max: (LOGITS_MAX / description.vocab).clamp(1, options.batch_rows_max),
         fingerprint: *hasher.finalize().as_bytes(),

@@ -23,6 +23,8 @@ pub struct ModelShape {
     pub pages: usize,
     /// Bytes of one page.
     pub page_bytes: usize,
+    /// Bytes of K and V of one row, in all layers.
+    pub row_bytes: usize,
     /// Rows a batch may hold.
     pub batch_rows_max: usize,
     /// Rows of one batch whose logits may be asked for.
@@ -84,6 +86,16 @@ pub trait Model: Send {
 
     /// Copies the first `rows` rows of page `from` to page `to`.
     fn copy_rows(&mut self, from: PageId, to: PageId, rows: usize);
+
+    /// Appends the KV bytes of the first `rows` rows of `pages` to `kv`, in the order that
+    /// [`Model::digest`] hashes them in.
+    fn read_rows(&self, pages: &[PageId], rows: usize, kv: &mut Vec<u8>);
+
+    /// Writes the first `rows` rows of `pages` from what [`Model::read_rows`] gave.
+    ///
+    /// # Panics
+    /// When `kv` is not of so many rows.
+    fn fill_rows(&mut self, pages: &[PageId], rows: usize, kv: &[u8]);
 
     /// Hash of the KV bytes of the first `rows` rows of `pages` (all layers, K and V, in a
     /// canonical order that does not depend on what lies behind `rows`).

@@ -17,6 +17,22 @@ pub(crate) struct KvRow {
     pub(crate) seen: [u64; LAYERS],
 }
 
+/// Bytes of a row, read out.
+pub(crate) const ROW_BYTES: usize = 8 + 8 * LAYERS;
+
+impl KvRow {
+    fn bytes(self) -> impl Iterator<Item = u8> {
+        let seen = self.seen.into_iter().flat_map(u64::to_le_bytes);
+        self.position.to_le_bytes().into_iter().chain(seen)
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        let mut numbers = bytes.as_chunks().0.iter().map(|&number| u64::from_le_bytes(number));
+        let mut number = || numbers.next().unwrap();
+        Self { position: number() as i64, seen: std::array::from_fn(|_| number()) }
+    }
+}
+
 /// The pool's memory, outside the model, so that a test can spoil it between steps.
 #[derive(Clone, Default)]
 pub(crate) struct Memory(Arc<Mutex<Rows>>);
@@ -149,6 +165,21 @@ impl Model for HashModel {
 
     fn copy_rows(&mut self, _: PageId, _: PageId, _: usize) {
         unreachable!("nothing is copied yet");
+    }
+
+    fn read_rows(&self, pages: &[PageId], rows: usize, kv: &mut Vec<u8>) {
+        let memory = self.memory.0.lock().unwrap();
+        let all = pages.iter().flat_map(|page| &memory[page.0 as usize]);
+        kv.extend(all.take(rows).flat_map(|row| row.expect("a read row was written").bytes()));
+    }
+
+    fn fill_rows(&mut self, pages: &[PageId], rows: usize, kv: &[u8]) {
+        assert_eq!(kv.len(), rows * ROW_BYTES, "KV of {rows} rows");
+        let mut memory = self.memory.0.lock().unwrap();
+        for (row, bytes) in kv.chunks(ROW_BYTES).enumerate() {
+            let page = pages[row / self.shape.page_rows].0 as usize;
+            memory[page][row % self.shape.page_rows] = Some(KvRow::of(bytes));
+        }
     }
 
     fn digest(&self, pages: &[PageId], rows: usize) -> [u8; 32] {

@@ -3,7 +3,7 @@
 use crate::hash_model::{HashModel, Memory};
 use engine::{
     Clock, Composition, Config, Core, Engine, Event, FragmentInfo, FragmentSpec, JoinPolicy,
-    Request, RequestError, Sampling, SequenceId,
+    Request, RequestError, Sampling, SequenceId, Tier,
 };
 use models::{ModelShape, TokenId};
 use std::{
@@ -36,9 +36,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(shape: ModelShape, config: Config) -> Self {
+        Self::over(shape, config, None)
+    }
+
+    pub(crate) fn over(shape: ModelShape, config: Config, tier: Option<Box<dyn Tier>>) -> Self {
         let (model, memory) = HashModel::new(shape.clone());
         let clock = Arc::new(Ticks::default());
-        let (engine, core) = Engine::stepwise(Box::new(model), None, config, clock);
+        let (engine, core) = Engine::stepwise(Box::new(model), None, config, clock, tier);
         Self { engine, core, shape, memory }
     }
 
@@ -110,6 +114,7 @@ pub(crate) fn shape(page_rows: usize, pages: usize) -> ModelShape {
         page_rows,
         pages,
         page_bytes: 1,
+        row_bytes: crate::hash_model::ROW_BYTES,
         batch_rows_max: 32,
         logits_rows_max: 8,
         fingerprint: [7; 32],

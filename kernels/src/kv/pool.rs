@@ -107,6 +107,33 @@ impl KvPool {
         }
     }
 
+    /// Writes the first `rows` rows of `pages` from `bytes`: what [`Self::visit_rows`] handed out.
+    /// What lies behind them in the last page stays as it is.
+    ///
+    /// # Panics
+    /// When a page is not in the pool, `pages` hold fewer rows, or `bytes` are not of so many.
+    pub fn fill_rows(&mut self, pages: &[PageId], rows: usize, bytes: &[u8]) {
+        let page_rows = self.layout.page_rows;
+        assert!(rows <= pages.len() * page_rows, "{rows} rows in {} pages", pages.len());
+        assert_eq!(bytes.len(), self.layout.bytes_of(rows), "bytes of {rows} rows");
+        let mut rest = bytes;
+        for (i, &page) in pages.iter().enumerate() {
+            let present = rows.saturating_sub(i * page_rows).min(page_rows);
+            let range = self.page_range(page);
+            let to = &mut self.map[range];
+            let mut fill = |part: Range<usize>| {
+                let (from, behind) = rest.split_at(part.len());
+                to[part].copy_from_slice(from);
+                rest = behind;
+            };
+            if present == page_rows {
+                fill(0..self.layout.page_bytes());
+            } else if present > 0 {
+                self.layout.parts_of_rows(present, fill);
+            }
+        }
+    }
+
     /// K or V of a head.
     pub(crate) fn panel<E: Element>(
         &self,

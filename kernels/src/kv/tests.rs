@@ -60,6 +60,15 @@ fn the_bytes_of_rows_do_not_depend_on_what_lies_behind_or_where_pages_are() {
                 let all = bytes(&one, &a[..pages], rows);
                 assert_eq!(all, bytes(&other, &b, rows));
                 assert_eq!(all.len(), rows * layout(1, dtype).page_bytes());
+                assert_eq!(all.len(), layout(page_rows, dtype).bytes_of(rows));
+                let mut filled = KvPool::new(layout(page_rows, dtype), 8).unwrap();
+                fill(&mut filled, &b, 0..8, 3.0);
+                filled.fill_rows(&b[..pages], rows, &all);
+                assert_eq!(all, bytes(&filled, &b, rows), "what was read is filled in again");
+                fill(&mut filled, &b, 0..rows, 3.0);
+                let mut before = KvPool::new(layout(page_rows, dtype), 8).unwrap();
+                fill(&mut before, &b, 0..8, 3.0);
+                assert_eq!(bytes(&filled, &b, 8), bytes(&before, &b, 8), "and nothing else");
                 if rows > 0 {
                     fill(&mut other, &b, rows - 1..rows, 0.625);
                     assert_ne!(all, bytes(&other, &b, rows), "{page_rows} {rows} {dtype:?}");

@@ -30,6 +30,7 @@ impl Letters {
             page_rows: PAGE_ROWS,
             pages: 2 * CONTEXT / PAGE_ROWS,
             page_bytes: 128,
+            row_bytes: 4,
             batch_rows_max: 256,
             logits_rows_max: 256,
             fingerprint: [7; 32],
@@ -77,6 +78,21 @@ impl Model for Letters {
             if let Some(token) = self.rows.get(&(from, row)).copied() {
                 self.rows.insert((to, row), token);
             }
+        }
+    }
+
+    fn read_rows(&self, pages: &[PageId], rows: usize, kv: &mut Vec<u8>) {
+        for index in 0..rows {
+            let at = (pages[index / PAGE_ROWS], (index % PAGE_ROWS) as u32);
+            kv.extend_from_slice(&self.rows[&at].to_le_bytes());
+        }
+    }
+
+    fn fill_rows(&mut self, pages: &[PageId], rows: usize, kv: &[u8]) {
+        assert_eq!(kv.len(), rows * 4);
+        for (index, token) in kv.as_chunks().0.iter().enumerate() {
+            let at = (pages[index / PAGE_ROWS], (index % PAGE_ROWS) as u32);
+            self.rows.insert(at, u32::from_le_bytes(*token));
         }
     }
 

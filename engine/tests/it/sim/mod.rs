@@ -2,7 +2,9 @@
 //!
 //! `SIM_SEED=n` runs one seed, which is what a failure prints; `SIM_SEEDS=n` runs more than usual.
 
+mod chance;
 mod script;
+mod shelf;
 
 use script::Sim;
 use std::{env, panic, thread};

@@ -1,45 +1,17 @@
 //! One simulated life of an engine.
 
+use super::{chance::Chance, shelf::Shelf};
 use crate::{
-    hash_model::{LAYERS, mix},
+    hash_model::{LAYERS, ROW_BYTES},
     oracle::{self, Answer},
     world::{GREEDY, Heard, World},
 };
 use engine::{
     Composition, Config, Event, FinishReason, FragmentId, FragmentInfo, FragmentSpec, JoinPolicy,
-    Placement, Request, RequestError, Sampling, Seal, Sealed, SequenceId, Stats,
+    Placement, Request, RequestError, Sampling, Seal, Sealed, SequenceId, Stats, Tier,
 };
 use models::{ModelShape, TokenId};
 use std::sync::{Arc, mpsc::Receiver};
-
-/// A counter-based generator.
-pub(super) struct Chance {
-    seed: u64,
-    drawn: u64,
-}
-
-impl Chance {
-    fn below(&mut self, n: usize) -> usize {
-        self.drawn += 1;
-        (mix(self.seed.wrapping_mul(0x1_0001).wrapping_add(self.drawn)) % n as u64) as usize
-    }
-
-    fn within(&mut self, from: usize, to: usize) -> usize {
-        from + self.below(to - from + 1)
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
-
-    fn tokens(&mut self, from: usize, to: usize, vocab: usize) -> Arc<[TokenId]> {
-        (0..self.within(from, to)).map(|_| self.below(vocab) as TokenId).collect()
-    }
-}
 
 /// What the runs went through; a simulator that never evicts tests nothing.
 #[derive(Debug, Default)]
@@ -49,21 +21,15 @@ pub(super) struct Pressure {
     cancelled: usize,
     refused: usize,
     digests: usize,
+    crashes: usize,
     /// Sealed fragments made, placed, and asked for in vain.
     sealed: [usize; 3],
 }
 
 impl Pressure {
     pub(super) fn add(&mut self, other: &Self) {
-        self.stats.steps += other.stats.steps;
-        self.stats.evictions += other.stats.evictions;
-        self.stats.preemptions += other.stats.preemptions;
-        self.stats.tokens_reused += other.stats.tokens_reused;
-        self.stats.tokens_repaired += other.stats.tokens_repaired;
-        self.stats.tokens_scored += other.stats.tokens_scored;
-        self.stats.tokens_prefix_reused += other.stats.tokens_prefix_reused;
-        self.stats.tokens_generated += other.stats.tokens_generated;
-        self.stats.generations_ended += other.stats.generations_ended;
+        self.add_stats(&other.stats);
+        self.crashes += other.crashes;
         self.answers += other.answers;
         self.cancelled += other.cancelled;
         self.refused += other.refused;
@@ -71,11 +37,25 @@ impl Pressure {
         self.sealed.iter_mut().zip(other.sealed).for_each(|(to, from)| *to += from);
     }
 
+    fn add_stats(&mut self, other: &Stats) {
+        self.stats.steps += other.steps;
+        self.stats.evictions += other.evictions;
+        self.stats.preemptions += other.preemptions;
+        self.stats.tokens_loaded += other.tokens_loaded;
+        self.stats.tokens_reused += other.tokens_reused;
+        self.stats.tokens_repaired += other.tokens_repaired;
+        self.stats.tokens_scored += other.tokens_scored;
+        self.stats.tokens_prefix_reused += other.tokens_prefix_reused;
+        self.stats.tokens_generated += other.tokens_generated;
+        self.stats.generations_ended += other.generations_ended;
+    }
+
     pub(super) fn check(&self) {
         let Stats { evictions, preemptions, tokens_reused, tokens_prefix_reused, .. } = self.stats;
         let Stats { tokens_repaired, tokens_scored, .. } = self.stats;
         assert!(tokens_repaired > 10_000 && tokens_scored > 10_000, "no repairs: {self:?}");
-        assert!(evictions > 1_000 && preemptions > 500, "no pressure: {self:?}");
+        assert!(self.stats.tokens_loaded > 5_000 && self.crashes > 500, "no tier: {self:?}");
+        assert!(evictions > 1_000 && preemptions > 300, "no pressure: {self:?}");
         assert!(tokens_reused > 10_000 && tokens_prefix_reused > 10_000, "no reuse: {self:?}");
         assert!(self.answers > 10_000 && self.cancelled > 500, "no answers: {self:?}");
         assert!(self.refused > 500 && self.digests > 500, "no refusals or digests: {self:?}");
@@ -105,6 +85,8 @@ type Asked<T> = Receiver<Result<T, RequestError>>;
 
 pub(super) struct Sim {
     world: World,
+    config: Config,
+    tier: Option<Shelf>,
     chance: Chance,
     tenants: Vec<Arc<str>>,
     roots: Vec<Arc<[TokenId]>>,
@@ -127,6 +109,9 @@ impl Sim {
         for _ in 0..80 {
             sim.act();
             sim.settle();
+            if sim.tier.is_some() && sim.chance.one_in(60) {
+                sim.crash();
+            }
         }
         sim.world.finish();
         sim.settle();
@@ -134,7 +119,7 @@ impl Sim {
     }
 
     fn new(seed: u64) -> Self {
-        let mut chance = Chance { seed, drawn: 0 };
+        let mut chance = Chance::new(seed);
         let vocab = chance.within(4, 30);
         let shape = ModelShape {
             vocab,
@@ -143,6 +128,7 @@ impl Sim {
             page_rows: chance.within(1, 8),
             pages: *chance.pick(&[4, 8, 12, 16, 20, 24, 32, 64]),
             page_bytes: 1,
+            row_bytes: ROW_BYTES,
             batch_rows_max: chance.within(1, 40),
             logits_rows_max: chance.within(1, 8),
             fingerprint: [seed as u8; 32],
@@ -155,8 +141,12 @@ impl Sim {
         };
         let roots = (0..3).map(|_| chance.tokens(1, 6, vocab)).collect();
         let texts = (0..8).map(|_| chance.tokens(1, 12, vocab)).collect();
+        // Half of the lives have a tier.
+        let tier = chance.one_in(2).then(|| Shelf::new(seed));
         Self {
-            world: World::new(shape, config),
+            world: World::over(shape, config, tier.clone().map(boxed)),
+            config,
+            tier,
             tenants: vec!["a".into(), "b".into()],
             roots,
             texts,
@@ -184,6 +174,31 @@ impl Sim {
         for _ in 0..self.chance.below(10) {
             self.world.step();
         }
+    }
+
+    /// The process ends at once, and another one begins over what its tier kept.
+    fn crash(&mut self) {
+        let tier = self.tier.clone().expect("only a tier outlives a process");
+        tier.forget_notices();
+        let shape = self.world.shape.clone();
+        self.pressure.add_stats(&self.world.core.stats());
+        self.world = World::over(shape, self.config, Some(boxed(tier)));
+        let lost = |event: &Event| matches!(event, Event::Failed(RequestError::EngineDown(_)));
+        for live in self.live.drain(..) {
+            let events = live.heard.lock().unwrap();
+            let is_told = events.last().is_some_and(lost) || events.len() >= live.patience;
+            let is_over = events
+                .last()
+                .is_some_and(|e| matches!(e, Event::Finished { .. } | Event::Failed(_)));
+            assert!(is_told || is_over, "a reader was left without a word: {events:?}");
+        }
+        self.puts.clear();
+        self.inspections.clear();
+        self.drops.clear();
+        // What was sealed is no more.
+        self.shelf.clear();
+        self.shelf_of.clear();
+        self.pressure.crashes += 1;
     }
 
     fn submit(&mut self) {
@@ -361,7 +376,7 @@ impl Sim {
         let stats = self.world.core.stats();
         assert_eq!((stats.waiting, stats.running, stats.pages_sequences), (0, 0, 0), "{stats:?}");
         self.world.core.check_integrity();
-        self.pressure.stats = stats;
+        self.pressure.add_stats(&stats);
         self.pressure
     }
 }
@@ -452,6 +467,10 @@ impl Live {
         };
         assert_eq!(summary.exact, exact);
     }
+}
+
+fn boxed(tier: Shelf) -> Box<dyn Tier> {
+    Box::new(tier)
 }
 
 fn policy(chance: &mut Chance) -> JoinPolicy {

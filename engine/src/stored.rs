@@ -1,0 +1,214 @@
+//! What the loop knows of the tier beyond memory: which records it keeps, which are on their way,
+//! and whether fetching is worth while.
+//!
+//! A record is offered to the tier as soon as it is whole, so that a killed process loses little.
+//! It is fetched when a job is admitted that needs it and it has no KV: the job's pages are taken
+//! already, so what arrives always has a place, and what does not arrive is encoded as if there
+//! were no tier.
+
+use crate::{
+    FragmentId,
+    fragments::{Content, Fragments},
+    tier::{Entry, Notice},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+/// Of so many fetches that measured times speak against, one is made all the same: to see whether
+/// they still do.
+const TRY_EVERY: u32 = 16;
+
+/// The loop's book of a tier.
+#[derive(Default)]
+pub(crate) struct Stored {
+    /// There is a tier.
+    is_open: bool,
+    /// Records that it took.
+    kept: BTreeSet<FragmentId>,
+    /// Whole records to offer, the oldest first.
+    unkept: VecDeque<FragmentId>,
+    /// It took no more when last offered.
+    is_full: bool,
+    fetching: BTreeSet<FragmentId>,
+    arrived: BTreeMap<FragmentId, Vec<u8>>,
+    asks: Vec<Ask>,
+    /// Seconds a row takes, latest measurements first in weight.
+    load: Pace,
+    encode: Pace,
+    passed_over: u32,
+}
+
+/// What a commit asks of the tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Fetch(FragmentId),
+    Remove(FragmentId),
+    Pin(FragmentId),
+}
+
+/// Seconds that a row takes: a running mean.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace(Option<f64>);
+
+impl Pace {
+    fn note(&mut self, took: Duration, rows: usize) {
+        let seconds = took.as_secs_f64() / rows.max(1) as f64;
+        self.0 = Some(self.0.map_or(seconds, |mean| 0.75 * mean + 0.25 * seconds));
+    }
+}
+
+impl Stored {
+    /// A tier is there, and keeps these records.
+    pub(crate) fn open(&mut self, kept: impl Iterator<Item = FragmentId>) {
+        self.is_open = true;
+        self.kept.extend(kept);
+    }
+
+    /// Records that the tier took.
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// The tier took it.
+    pub(crate) fn has(&self, id: FragmentId) -> bool {
+        self.kept.contains(&id)
+    }
+
+    /// No record waits to be offered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.unkept.is_empty()
+    }
+
+    /// Nothing goes on before the tier speaks, perhaps.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.is_full || !self.fetching.is_empty()
+    }
+
+    pub(crate) fn is_fetching(&self, id: FragmentId) -> bool {
+        self.fetching.contains(&id)
+    }
+
+    /// A record's KV is whole: it is worth keeping.
+    pub(crate) fn whole(&mut self, content: &Content) {
+        if self.is_open && !content.is_sealed() && !self.kept.contains(&content.id) {
+            self.unkept.push_back(content.id);
+        }
+    }
+
+    /// The record to offer next: one that is whole still.
+    pub(crate) fn to_keep(&self, fragments: &Fragments) -> Option<FragmentId> {
+        let is_whole = |id| fragments.get(id).is_some_and(|record| record.is_cached());
+        let mut unkept = self.unkept.iter().copied().filter(|_| !self.is_full);
+        unkept.find(|&id| is_whole(id) && !self.kept.contains(&id))
+    }
+
+    /// A record was read to be offered; those before it are whole no more. Without one, none is.
+    pub(crate) fn offered(&mut self, id: Option<FragmentId>) {
+        if !self.is_full {
+            while self.unkept.pop_front().is_some_and(|unkept| Some(unkept) != id) {}
+        }
+    }
+
+    /// What came of offering.
+    pub(crate) fn answered(&mut self, id: FragmentId, taken: bool) {
+        if taken {
+            self.kept.insert(id);
+        } else {
+            self.is_full = true;
+            self.unkept.push_front(id);
+        }
+    }
+
+    /// A record that has pages and no KV. `true`: it is on its way from the tier.
+    pub(crate) fn admit(&mut self, id: FragmentId) -> bool {
+        if self.fetching.contains(&id) {
+            return true;
+        }
+        if !self.kept.contains(&id) || !self.is_worth_while() {
+            return false;
+        }
+        self.fetching.insert(id);
+        self.asks.push(Ask::Fetch(id));
+        true
+    }
+
+    /// Fetching was not measured to be slower than encoding.
+    fn is_worth_while(&mut self) -> bool {
+        let is_slower = matches!((self.load.0, self.encode.0), (Some(l), Some(e)) if l > e);
+        self.passed_over = if is_slower { (self.passed_over + 1) % TRY_EVERY } else { 0 };
+        self.passed_over == 0
+    }
+
+    /// Rows were encoded, and nothing else done, in this time.
+    pub(crate) fn encoded(&mut self, took: Duration, rows: usize) {
+        self.encode.note(took, rows);
+    }
+
+    /// Someone wants a record to stay.
+    pub(crate) fn pin(&mut self, id: FragmentId) {
+        if self.kept.contains(&id) {
+            self.asks.push(Ask::Pin(id));
+        }
+    }
+
+    /// Someone wants a record to be gone.
+    pub(crate) fn remove(&mut self, id: FragmentId) {
+        if self.kept.remove(&id) {
+            self.asks.push(Ask::Remove(id));
+        }
+    }
+
+    pub(crate) fn asks(&mut self) -> Vec<Ask> {
+        std::mem::take(&mut self.asks)
+    }
+
+    /// Takes what the tier says. Of a record that cannot be had, gives the identity.
+    pub(crate) fn take(&mut self, notice: Notice, row_bytes: usize) -> Option<FragmentId> {
+        self.is_full = false;
+        match notice {
+            Notice::Kept(_) => {}
+            Notice::Gone(id) => drop(self.kept.remove(&id)),
+            Notice::Arrived { id, kv, took } => {
+                self.fetching.remove(&id);
+                self.load.note(took, kv.len() / row_bytes.max(1));
+                self.arrived.insert(id, kv);
+            }
+            Notice::Lost(id) => {
+                self.kept.remove(&id);
+                return self.fetching.remove(&id).then_some(id);
+            }
+        }
+        None
+    }
+
+    /// What came from the tier since the last commit.
+    pub(crate) fn arrived(&self) -> &BTreeMap<FragmentId, Vec<u8>> {
+        &self.arrived
+    }
+
+    /// It was put where it belongs; where nobody needs it any more it is kept still.
+    pub(crate) fn clear_arrived(&mut self) {
+        self.arrived.clear();
+    }
+
+    /// Panics unless what is on its way is kept, and arrives once.
+    pub(crate) fn check_integrity(&self) {
+        for id in &self.fetching {
+            assert!(!self.arrived.contains_key(id), "{id} arrived and is on its way");
+        }
+        assert!(self.is_open || self.kept.is_empty() && self.unkept.is_empty(), "no tier");
+    }
+}
+
+/// The record of an entry, unless its identity is another's: the tier's files were mixed up.
+pub(crate) fn content_of(fingerprint: &[u8; 32], entry: &Entry) -> Option<Content> {
+    let root = |tokens| Content::root(fingerprint, &entry.tenant, tokens);
+    let content = if entry.root.is_empty() {
+        root(&entry.tokens)
+    } else {
+        Content::after(fingerprint, &root(&entry.root), &entry.tokens)
+    };
+    (content.id == entry.id).then_some(content)
+}

@@ -1,0 +1,94 @@
+//! Tiers: where the KV of records goes beyond memory, and comes back from after eviction or a
+//! restart.
+//!
+//! The engine's loop owns the decision (see `stored.rs`), a tier the bytes. A record that a tier
+//! gives back has the bytes it took, verified, or none: wrong KV served is the worst failure there
+//! is. A tier that fails costs time and nothing else.
+
+use crate::FragmentId;
+use models::TokenId;
+use std::{sync::Arc, time::Duration};
+
+/// A record as a tier knows it: a fragment, or a root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its identity.
+    pub id: FragmentId,
+    /// Whose it is.
+    pub tenant: Arc<str>,
+    /// Tokens it was encoded after; empty: it is a root.
+    pub root: Arc<[TokenId]>,
+    /// Its own tokens.
+    pub tokens: Arc<[TokenId]>,
+    /// Not given up for others.
+    pub pinned: bool,
+}
+
+/// Where KV goes beyond memory. Called on the loop's thread: nothing here waits for a disk but
+/// [`Tier::entries`], [`Tier::wait`] and [`Tier::close`].
+pub trait Tier: Send {
+    /// What is there when the engine starts, least recently used first. Called once.
+    fn entries(&mut self) -> Vec<Entry>;
+
+    /// Takes a record to keep. `false`: too much waits to be written; it may be offered again after
+    /// the next notice.
+    fn keep(&mut self, entry: Entry, kv: Vec<u8>) -> bool;
+
+    /// Asks for a record's KV. [`Notice::Arrived`] or [`Notice::Lost`] follows, always.
+    fn fetch(&mut self, id: FragmentId);
+
+    /// Forgets a record.
+    fn remove(&mut self, id: FragmentId);
+
+    /// Keeps a record from being given up for others, or no longer.
+    fn pin(&mut self, id: FragmentId, pinned: bool);
+
+    /// The next notice, if there is one.
+    fn poll(&mut self) -> Option<Notice>;
+
+    /// The next notice, waited for at most so long.
+    fn wait(&mut self, timeout: Duration) -> Option<Notice>;
+
+    /// What is there now, and what went wrong.
+    fn figures(&self) -> Figures;
+
+    /// Writes what waits to be written, and stops.
+    fn close(&mut self);
+}
+
+/// What a tier tells the loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A record will outlive the process.
+    Kept(FragmentId),
+    /// A record that was not asked for is not there: given up for others, or never kept.
+    Gone(FragmentId),
+    /// A record's KV, verified.
+    Arrived {
+        /// Which record.
+        id: FragmentId,
+        /// What was kept.
+        kv: Vec<u8>,
+        /// Reading and verifying took so long.
+        took: Duration,
+    },
+    /// A record that was asked for cannot be had.
+    Lost(FragmentId),
+}
+
+/// Gauges and counters of a tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Records there.
+    pub records: usize,
+    /// Bytes they take.
+    pub bytes: u64,
+    /// Bytes they may take.
+    pub bytes_max: u64,
+    /// Records given up for others.
+    pub evicted: u64,
+    /// Records that could not be written: no room among pinned ones, a full or failing disk.
+    pub failed: u64,
+    /// Records that did not verify, and were set aside.
+    pub refused: u64,
+}
