@@ -130,7 +130,7 @@ impl Session {
         loop {
             match events.recv_timeout(Duration::from_mins(10)).context("the engine fell silent")? {
                 Event::Token { token, .. } => tokens.push(token),
-                Event::Scored { .. } => {}
+                Event::Chosen { .. } | Event::Scored { .. } => {}
                 Event::Finished { summary, .. } => {
                     let (counts, timings) = (summary.counts, summary.timings);
                     let recomputed_share = summary.recomputed_share;

@@ -261,9 +261,16 @@ pub struct Summary {
     pub timings: Timings,
 }
 
-/// What a generation tells its reader, in order: `Scored*`, `Token*`, then `Finished` or `Failed`.
+/// What a generation tells its reader, in order: `Chosen?`, `Scored?`, `Token*`, then `Finished` or `Failed`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// The policy has scored rows and chosen these to compute again, by their sequential positions:
+    /// given to another request as `selected`, they make it the same join. Comes once, before
+    /// everything else.
+    Chosen {
+        /// Positions, ascending; none where nothing is computed again.
+        selected: Arc<[u32]>,
+    },
     /// The tail's scores (`echo`): one for each tail token from the second on; then the
     /// alternatives for the token after the last.
     Scored {
@@ -393,6 +400,10 @@ pub struct Stats {
     pub tokens_reused: u64,
     /// Root and prefix tokens taken from the exact-prefix cache.
     pub tokens_prefix_reused: u64,
+    /// Rows of tails and answers taken over from a running sequence that begins alike.
+    pub rows_adopted: u64,
+    /// Rows copied for that: what stood in a last page that was not full.
+    pub rows_copied: u64,
     /// Tokens generated.
     pub tokens_generated: u64,
     /// Fragments evicted.

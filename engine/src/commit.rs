@@ -2,16 +2,17 @@
 //! what became of their work.
 
 use crate::{
-    FinishReason, FragmentId, RequestError, SequenceId,
+    Event, FinishReason, FragmentId, RequestError, SequenceId,
     job::{Job, Work},
     overlays::{OverlayId, Overlays},
     pages::Pages,
-    plan::{Admission, Encode, Eviction, Forward, Plan, Probe, Repairing},
+    plan::{Admission, Adopted, Encode, Eviction, Forward, Plan, Probe, Repairing},
     policy::Scores,
     runner::{Forwarded, Outcome, Probed},
     sequence::{Sequence, Taken},
     state::State,
 };
+use kernels::PageId;
 use std::time::Duration;
 
 impl State {
@@ -125,6 +126,7 @@ impl State {
     }
 
     fn admit(&mut self, admission: &Admission, time: Duration) {
+        let begun = self.begun(admission);
         let mut job = self.waiting.admit(&admission.tenant, admission.id);
         for need in &job.needs {
             let record = self.fragments.intern(need, self.now);
@@ -142,17 +144,23 @@ impl State {
         }
         let page_rows = self.shape.page_rows;
         if let Some(sequence) = job.sequence_mut() {
-            for &(id, page) in &admission.prefix {
-                self.pages.share(page);
+            for &(id, _) in &admission.prefix {
                 self.prefixes.touch(id, self.now);
+            }
+            for &page in &begun {
+                self.pages.share(page);
             }
             for &page in &admission.own {
                 self.pages.take(page);
             }
-            let cached = admission.prefix.iter().map(|&(_, page)| page);
             sequence.pages.reserve_exact(sequence.rows_max().div_ceil(page_rows));
-            sequence.pages.extend(cached.chain(admission.own.iter().copied()));
-            sequence.rows = admission.prefix.len() * page_rows;
+            sequence.pages.extend(begun.iter().chain(&admission.own).copied());
+            sequence.rows = begun.len() * page_rows;
+            if let Some(Adopted { rows, .. }) = admission.adopted {
+                self.stats.rows_adopted += rows as u64;
+                self.stats.rows_copied += (rows % page_rows) as u64;
+                sequence.rows = rows;
+            }
             for &page in &admission.overlay {
                 self.pages.take(page);
             }
@@ -171,6 +179,16 @@ impl State {
             }
         }
         self.running.insert(job.id, job);
+    }
+
+    /// Pages that an own run begins with and that have an owner already.
+    fn begun(&self, admission: &Admission) -> Vec<PageId> {
+        let cached = admission.prefix.iter().map(|&(_, page)| page);
+        let whole = admission.adopted.iter().flat_map(|&Adopted { from, rows }| {
+            let giving = self.running[&from].sequence().expect("sequences give rows");
+            giving.pages[..rows / self.shape.page_rows].iter().copied()
+        });
+        cached.chain(whole).collect()
     }
 
     /// A record's KV came from the tier, to the pages it has.
@@ -207,10 +225,14 @@ impl State {
         self.stats.tokens_scored += probe.rows.len() as u64;
         let job = self.running.get_mut(&probe.id).expect("a probed job runs");
         let sequence = job.sequence_mut().expect("only sequences are probed");
-        let tail = sequence.tail_rows();
+        let (tail, mut heard) = (sequence.tail_rows(), true);
         let repair = sequence.repair.as_mut().expect("only joined rows are scored");
         assert_eq!(repair.scored, probe.rows.start, "rows are scored in order");
         repair.score(probe.rows.len(), probed, tail);
+        if let Some(selected) = repair.selected.clone() {
+            heard = sequence.stream.send(Event::Chosen { selected });
+        }
+        let repair = sequence.repair.as_mut().expect("only joined rows are scored");
         let changes_nothing = repair.selected.as_ref().is_some_and(|selected| selected.is_empty());
         if changes_nothing && matches!(probe.by, Scores::Tail(_)) && sequence.scores_told {
             // What the tail scored with is what prefill would compute: only the last row is, for
@@ -220,6 +242,7 @@ impl State {
         }
         let (overlays, pages) = (&mut self.overlays, &mut self.pages);
         look_at_overlay(overlays, pages, sequence, (self.shape.page_rows, self.now));
+        job.cancelled |= !heard;
     }
 
     /// Books the rows of a sequence, tells its reader, and ends it when it is at its end.

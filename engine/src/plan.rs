@@ -79,6 +79,14 @@ pub(crate) enum Eviction {
     Overlay(OverlayId),
 }
 
+/// Own rows of a running sequence that another's own run begins with. Their whole pages are shared; of
+/// the last one, where it isn't full, the rows are copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Adopted {
+    pub(crate) from: SequenceId,
+    pub(crate) rows: usize,
+}
+
 /// A place for a waiting job.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -88,6 +96,8 @@ pub(crate) struct Admission {
     pub(crate) records: Vec<(FragmentId, Vec<PageId>)>,
     /// Cached pages that begin the own run.
     pub(crate) prefix: Vec<(EntryId, PageId)>,
+    /// Rows that begin the own run, of a sequence that runs; then there is no `prefix`.
+    pub(crate) adopted: Option<Adopted>,
     /// Free pages for the rest of the own run.
     pub(crate) own: Vec<PageId>,
     /// Free pages for rows that are computed again.

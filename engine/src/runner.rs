@@ -2,7 +2,7 @@
 
 use crate::{
     Clock, TokenLogprob,
-    plan::{Forward, Plan, Probe},
+    plan::{Adopted, Forward, Plan, Probe},
     policy::Scores,
     rows::Rows,
     sampling::Sampler,
@@ -100,8 +100,17 @@ impl Runner {
         }));
     }
 
-    /// Puts KV that came from the tier in its pages, and reads what is offered to it.
+    /// Puts KV that came from the tier in its pages, copies rows of sequences that others take over,
+    /// and reads what is offered to the tier.
     fn carry(&mut self, plan: &Plan, state: &State, outcome: &mut Outcome) {
+        for admission in &plan.admissions {
+            let Some(Adopted { from, rows }) = admission.adopted else { continue };
+            let (whole, more) = (rows / state.shape.page_rows, rows % state.shape.page_rows);
+            if more > 0 {
+                let giving = state.running[&from].sequence().expect("sequences give rows");
+                self.model.copy_rows(giving.pages[whole], admission.own[0], more);
+            }
+        }
         for &id in &plan.loads {
             let record = state.fragments.held(id);
             let rows = record.content.tokens.len();

@@ -14,11 +14,11 @@
 
 use crate::{
     FragmentId, SequenceId,
-    fragments::Content,
+    fragments::{Content, Record},
     job::Job,
     limits::Budget,
     overlays::{Overlay, OverlayId},
-    plan::{Admission, Encode, Eviction, Forward, Plan, Probe, Repairing},
+    plan::{Admission, Adopted, Encode, Eviction, Forward, Plan, Probe, Repairing},
     policy::Scores,
     prefix::EntryId,
     repair::Repair,
@@ -269,6 +269,7 @@ impl<'a> Draft<'a> {
                 own: take(wanted.own),
                 overlay: take(wanted.overlay),
                 prefix: wanted.prefix,
+                adopted: wanted.adopted,
             });
         }
         0
@@ -302,6 +303,8 @@ struct Wanted {
     records: Vec<(FragmentId, usize)>,
     /// Cached pages that begin its own run.
     prefix: Vec<(EntryId, PageId)>,
+    /// Rows of a running sequence that begin it instead.
+    adopted: Option<Adopted>,
     /// Further pages of its own run.
     own: usize,
     /// The overlay it will look at, where it is there.
@@ -320,18 +323,25 @@ impl Wanted {
         let lacking = job.needs.iter().filter(|need| !has_pages(need.id));
         let records = lacking.map(|need| (need.id, need.pages(page_rows))).collect();
         let Some(sequence) = job.sequence() else {
-            return Self { records, prefix: Vec::new(), own: 0, known: None, overlay: 0 };
+            let (prefix, adopted, known) = (Vec::new(), None, None);
+            return Self { records, prefix, adopted, own: 0, known, overlay: 0 };
         };
-        let prefix = if sequence.is_publishable() {
+        let mut prefix = if sequence.is_publishable() {
             state.prefixes.find(&job.tenant, &sequence.own[..sequence.rows_reusable()])
         } else {
             Vec::new()
         };
-        let own = sequence.own.len().div_ceil(page_rows) - prefix.len();
+        let adopted = state.adoptable(&job.tenant, sequence);
+        let adopted = adopted.filter(|adopted| adopted.rows > prefix.len() * page_rows);
+        let begun = adopted.map_or(prefix.len(), |adopted| adopted.rows / page_rows);
+        if adopted.is_some() {
+            prefix.clear();
+        }
+        let own = sequence.own.len().div_ceil(page_rows) - begun;
         let known = state.overlay_of(sequence);
         let repaired = sequence.repair.as_ref().filter(|_| known.is_none());
         let overlay = repaired.map_or(0, Repair::rows_max).div_ceil(page_rows);
-        Self { records, prefix, own, known, overlay }
+        Self { records, prefix, adopted, own, known, overlay }
     }
 
     fn pages(&self) -> usize {
@@ -345,11 +355,15 @@ fn evictable(state: &State, kept: &Kept, pages: usize) -> (Vec<Eviction>, usize)
     if pages == 0 {
         return (Vec::new(), 0);
     }
+    // A sealed tail may have been taken over in part: what others hold stays.
+    let alone = |record: &Record| {
+        record.pages.iter().filter(|&&page| state.pages.owners(page) == 1).count()
+    };
     let records = state
         .fragments
         .iter()
         .filter(|record| record.is_evictable() && !kept.records.contains(&record.content.id))
-        .map(|record| (record.used_at, record.pages.len(), Eviction::Record(record.content.id)));
+        .map(|record| (record.used_at, alone(record), Eviction::Record(record.content.id)));
     let prefixes = state
         .prefixes
         .iter()

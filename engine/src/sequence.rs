@@ -166,6 +166,30 @@ impl Sequence {
         Some(Content::sealed(fingerprint, root, &tokens, &Arc::new(seen)))
     }
 
+    /// Own rows of another sequence that would be the same here, and are computed there: those of tokens
+    /// in common, where the same stands before them in the same way.
+    pub(crate) fn rows_like(&self, other: &Self) -> usize {
+        let of = |sequence: &Self| {
+            let root = sequence.root.as_ref().map(|root| root.id);
+            (root, sequence.own_start, sequence.request.policy.layout())
+        };
+        let is_placed_alike = self.placements.iter().map(|placed| placed.id);
+        let is_placed_alike = is_placed_alike.eq(other.placements.iter().map(|placed| placed.id));
+        let selected =
+            |sequence: &Self| sequence.repair.as_ref().map(|repair| repair.selected.clone());
+        // Rows that are not chosen yet are unlike any.
+        let is_chosen = self.repair.as_ref().is_none_or(|repair| repair.selected.is_some());
+        let is_like = is_chosen
+            && of(self) == of(other)
+            && is_placed_alike
+            && selected(self) == selected(other);
+        if !is_like {
+            return 0;
+        }
+        let common = self.own.iter().zip(&other.own).take_while(|(a, b)| a == b).count();
+        common.min(other.rows).min(self.rows_reusable())
+    }
+
     /// Own rows that may come from a cache: the last row is always computed, and so are those
     /// whose scores are wanted.
     pub(crate) fn rows_reusable(&self) -> usize {
@@ -225,7 +249,7 @@ impl Sequence {
             return;
         }
         let has_root = self.root.as_ref().is_some_and(|root| !encodes(root.id));
-        counts.prefix_reused = if has_root { counts.root } else { 0 };
+        counts.prefix_reused = self.rows + if has_root { counts.root } else { 0 };
         for (i, placement) in self.placements.iter().enumerate() {
             // A fragment that stands twice is encoded once.
             let again = self.placements[..i].iter().any(|before| before.id == placement.id);

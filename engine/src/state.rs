@@ -8,6 +8,7 @@ use crate::{
     job::{Job, Reply},
     overlays::{OverlayId, Overlays},
     pages::Pages,
+    plan::Adopted,
     prefix::Prefixes,
     queue::Queue,
     sequence::{Sequence, closing_len},
@@ -66,6 +67,14 @@ impl State {
     /// Nothing is left to do.
     pub(crate) fn is_idle(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty() && self.drops.is_empty()
+    }
+
+    /// The most own rows that a running sequence can give to one that is to run.
+    pub(crate) fn adoptable(&self, tenant: &str, sequence: &Sequence) -> Option<Adopted> {
+        let running = self.running.values().filter(|job| &*job.tenant == tenant);
+        let rows = |job: &Job| Some((job.id, sequence.rows_like(job.sequence()?)));
+        let (from, rows) = running.filter_map(rows).max_by_key(|&(_, rows)| rows)?;
+        (rows > 0).then_some(Adopted { from, rows })
     }
 
     /// Records with pages whose KV came from the tier.
@@ -147,9 +156,8 @@ impl State {
         let own = sequences.flat_map(Sequence::all_pages).copied();
         let overlays = || self.overlays.iter().flat_map(|(_, overlay)| &overlay.pages).copied();
         self.pages.check_integrity(records().chain(overlays()).chain(prefixes).chain(own));
-        for page in records().chain(overlays()) {
-            let what = "of a record or an overlay has another owner";
-            assert_eq!(self.pages.owners(page), 1, "{page:?} {what}");
+        for page in overlays() {
+            assert_eq!(self.pages.owners(page), 1, "{page:?} of an overlay has another owner");
         }
         let mut users: BTreeMap<FragmentId, usize> = BTreeMap::new();
         let running = self.running.values().flat_map(|job| &job.needs);

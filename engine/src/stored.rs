@@ -8,7 +8,7 @@
 
 use crate::{
     FragmentId,
-    fragments::{Content, Fragments},
+    fragments::{Content, Fragments, Record},
     tier::{Entry, Notice},
 };
 use std::{
@@ -99,7 +99,7 @@ impl Stored {
 
     /// The record to offer next: one that is whole still.
     pub(crate) fn to_keep(&self, fragments: &Fragments) -> Option<FragmentId> {
-        let is_whole = |id| fragments.get(id).is_some_and(|record| record.is_cached());
+        let is_whole = |id| fragments.get(id).is_some_and(Record::is_cached);
         let mut unkept = self.unkept.iter().copied().filter(|_| !self.is_full);
         unkept.find(|&id| is_whole(id) && !self.kept.contains(&id))
     }

@@ -5,7 +5,7 @@ use crate::{
     fragments::Content,
     job::{Job, Work},
     limits::{LOGPROBS_MAX, PIN_SHARE, PLACEMENTS_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX},
-    policy::{Choice, Places},
+    policy::Places,
     sequence::closing_len,
     state::State,
 };
@@ -60,8 +60,7 @@ fn check_policy(request: &Request) -> Result<(), RequestError> {
     }
     let Some(selected) = selected else { return Ok(()) };
     let places = Places::new(&request.composition);
-    let chooses = matches!(policy.choice(&places), Choice::Scored { .. });
-    range("selected", "given", chooses, "absent: the policy chooses no rows")?;
+    range("selected", "given", policy.chooses_rows(), "absent: the policy chooses no rows")?;
     let is_inside =
         |row: &&u32| (places.root..places.root + places.rows()).contains(&(**row as usize));
     let expected = "positions of fragment rows in the sequential composition, ascending";

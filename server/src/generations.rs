@@ -136,6 +136,8 @@ pub struct Generation {
     bytes: AtomicUsize,
     engine: Engine,
     sequence: OnceLock<SequenceId>,
+    /// Rows that its policy chose to compute again.
+    chosen: OnceLock<Arc<[u32]>>,
 }
 
 impl Generation {
@@ -177,6 +179,7 @@ impl Generation {
 
     fn receive(&self, event: Event) {
         match event {
+            Event::Chosen { selected } => drop(self.chosen.set(selected)),
             Event::Scored { tail, next_top } => self.append(Entry::Scored { tail, next_top }),
             Event::Token { token, text, logprob } => {
                 self.append(Entry::Token { token, text, logprob });
@@ -282,6 +285,7 @@ impl Generations {
             bytes: AtomicUsize::new(0),
             engine: self.engine.clone(),
             sequence: OnceLock::new(),
+            chosen: OnceLock::new(),
         });
         generation.append(Entry::Created);
         let feed = Feed {

@@ -171,6 +171,13 @@ impl JoinPolicy {
         self.values().try_for_each(|(parameter, value)| parameter.check(value))
     }
 
+    /// It goes by scores, at least where a composition is long: rows may be given in place of those
+    /// it would choose.
+    pub(crate) fn chooses_rows(&self) -> bool {
+        let long = Places { root: 1, lengths: vec![1_000; 2], exact: 0, tail: 1 };
+        !self.is_plain() && matches!(self.choice(&long), Choice::Scored { .. })
+    }
+
     /// Nothing comes from fragments: the answer is computed as plain concatenation is.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Self::Recompute) || *self == Self::Auto { quality: 1.0 }

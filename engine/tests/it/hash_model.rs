@@ -163,8 +163,11 @@ impl Model for HashModel {
         }
     }
 
-    fn copy_rows(&mut self, _: PageId, _: PageId, _: usize) {
-        unreachable!("nothing is copied yet");
+    fn copy_rows(&mut self, from: PageId, to: PageId, rows: usize) {
+        let mut memory = self.memory.0.lock().unwrap();
+        let copied = memory[from.0 as usize][..rows].to_vec();
+        assert!(copied.iter().all(Option::is_some), "copied rows were written");
+        memory[to.0 as usize][..rows].copy_from_slice(&copied);
     }
 
     fn read_rows(&self, pages: &[PageId], rows: usize, kv: &mut Vec<u8>) {

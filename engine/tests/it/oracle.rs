@@ -28,6 +28,7 @@ impl Answer {
             Self { scored: None, tokens: Vec::new(), finish_reason: FinishReason::Length };
         for event in events {
             match event.clone() {
+                Event::Chosen { .. } => {}
                 Event::Scored { tail, next_top } => answer.scored = Some((tail, next_top)),
                 Event::Token { token, logprob, .. } => answer.tokens.push((token, logprob)),
                 Event::Finished { summary, .. } => {

@@ -89,7 +89,7 @@ impl Backend for Local {
         let mut answer = Answer::default();
         loop {
             match events.recv_timeout(SILENCE_MAX).context("the engine fell silent")? {
-                Event::Scored { .. } => {}
+                Event::Chosen { .. } | Event::Scored { .. } => {}
                 Event::Token { token, logprob, .. } => {
                     answer.tokens.push(token);
                     answer.scores.extend(logprob);

@@ -41,6 +41,8 @@ impl Pressure {
         self.stats.steps += other.steps;
         self.stats.evictions += other.evictions;
         self.stats.preemptions += other.preemptions;
+        self.stats.rows_adopted += other.rows_adopted;
+        self.stats.rows_copied += other.rows_copied;
         self.stats.tokens_loaded += other.tokens_loaded;
         self.stats.tokens_reused += other.tokens_reused;
         self.stats.tokens_repaired += other.tokens_repaired;
@@ -55,6 +57,8 @@ impl Pressure {
         let Stats { tokens_repaired, tokens_scored, .. } = self.stats;
         assert!(tokens_repaired > 10_000 && tokens_scored > 10_000, "no repairs: {self:?}");
         assert!(self.stats.tokens_loaded > 5_000 && self.crashes > 500, "no tier: {self:?}");
+        let Stats { rows_adopted, rows_copied, .. } = self.stats;
+        assert!(rows_adopted > 2_000 && rows_copied > 500, "no forks: {self:?}");
         assert!(evictions > 1_000 && preemptions > 300, "no pressure: {self:?}");
         assert!(tokens_reused > 10_000 && tokens_prefix_reused > 10_000, "no reuse: {self:?}");
         assert!(self.answers > 10_000 && self.cancelled > 500, "no answers: {self:?}");
@@ -164,8 +168,9 @@ impl Sim {
 
     /// One random call, then a few steps.
     fn act(&mut self) {
-        match self.chance.below(10) {
+        match self.chance.below(11) {
             0..=4 => self.submit(),
+            10 => self.fork(),
             5 | 6 => self.put(),
             7 => self.cancel(),
             8 => self.drop_fragment(),
@@ -204,12 +209,42 @@ impl Sim {
     fn submit(&mut self) {
         let request = self.request();
         let patience = if self.chance.one_in(10) { self.chance.within(1, 4) } else { usize::MAX };
+        self.begin(request, patience);
+    }
+
+    fn begin(&mut self, request: Request, patience: usize) {
         match self.world.submit(request.clone(), patience) {
             Ok((id, heard)) => {
                 self.live.push(Live { id, request, heard, patience, cancelled: false });
             }
             Err(error) => self.refuse(&error),
         }
+    }
+
+    /// Goes on from where a generation stands, in another way.
+    fn fork(&mut self) {
+        if self.live.is_empty() {
+            return;
+        }
+        let live = &self.live[self.chance.below(self.live.len())];
+        let mut request = live.request.clone();
+        let events = live.heard.lock().unwrap().clone();
+        for event in events {
+            match event {
+                Event::Chosen { selected } => request.selected = Some(selected),
+                Event::Token { token, .. } => request.composition.tail.push(token),
+                _ => {}
+            }
+        }
+        let vocab = self.world.shape.vocab;
+        if self.chance.one_in(2) {
+            request.composition.tail.extend(&*self.chance.tokens(1, 3, vocab));
+        }
+        request.sampling = if self.chance.one_in(2) { GREEDY } else { sampling(&mut self.chance) };
+        if request.echo {
+            request.logprobs = Some(2);
+        }
+        self.begin(request, usize::MAX);
     }
 
     /// Only what the sizes of this life explain may be refused.
