@@ -105,6 +105,8 @@ pub struct SideUse {
 pub struct Options {
     /// Goes on when nobody reads.
     pub background: bool,
+    /// The tail ends in a turn of the model's, which the answer fills.
+    pub opens_turn: bool,
     /// What stood in the composition, for the result.
     pub fragments: Vec<FragmentUse>,
 }
@@ -127,6 +129,8 @@ pub struct Generation {
     pub logprobs: Option<usize>,
     /// Tokens of root, fragments and tail.
     pub prompt_tokens: usize,
+    request: Request,
+    opens_turn: bool,
     /// What stood in the composition.
     pub fragments: Vec<FragmentUse>,
     log: Mutex<Vec<Arc<Entry>>>,
@@ -144,6 +148,21 @@ impl Generation {
     /// As it stands.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::fold(&lock(&self.log))
+    }
+
+    /// What was asked for.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The answer fills a turn of the model's.
+    pub fn opens_turn(&self) -> bool {
+        self.opens_turn
+    }
+
+    /// Rows that its policy chose to compute again, once it has.
+    pub fn chosen(&self) -> Option<Arc<[u32]>> {
+        self.chosen.get().cloned()
     }
 
     /// Its log has its last entry.
@@ -277,12 +296,14 @@ impl Generations {
             policy: request.policy,
             logprobs: request.logprobs,
             prompt_tokens: composition.root.len() + placed + composition.tail.len(),
+            request: request.clone(),
+            opens_turn: options.opens_turn,
             fragments: options.fragments,
             log: Mutex::default(),
             length: watch::Sender::new(0),
             ended: AtomicBool::new(false),
             readers: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(size_of_val(&*composition.tail)),
             engine: self.engine.clone(),
             sequence: OnceLock::new(),
             chosen: OnceLock::new(),

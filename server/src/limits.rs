@@ -52,6 +52,9 @@ pub const NAME_BYTES_MAX: usize = 256;
 /// Tokens to generate when the request does not say.
 pub const MAX_TOKENS_DEFAULT: usize = 256;
 
+/// Answers to one request: each is a generation of its own.
+pub const ANSWERS_MAX: usize = 16;
+
 /// Side contexts of one tenant: each is looked at several times a second.
 pub const SIDE_CONTEXTS_MAX: usize = 256;
 /// Entries of one side context; each is a placement.

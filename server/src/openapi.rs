@@ -5,7 +5,7 @@
 //! same tables that the handlers read. A test binds the description to the router.
 
 use crate::api::{
-    self, fragments, generate, generations, health, metrics,
+    self, fork, fragments, generate, generations, health, metrics,
     openai::{chat, completions, fields::Fields, models},
     side_contexts, tokenize,
 };
@@ -38,6 +38,7 @@ use utoipa::{
         generations::get,
         generations::events,
         generations::cancel,
+        fork::fork,
         side_contexts::create,
         side_contexts::list,
         side_contexts::get,

@@ -282,6 +282,15 @@ fn sealed_elsewhere(param: &str, id: &str) -> ApiError {
 }
 
 /// The tail ends in a turn that awaits an answer.
+/// Tokens of turns put behind an answer, and whether they open a turn of the model's. Blocking.
+pub(crate) fn further_turns(
+    state: &AppState,
+    parts: &[PartBody],
+) -> Result<(Vec<TokenId>, bool), ApiError> {
+    at_most("tail", "parts", parts.len(), TAIL_PARTS_MAX)?;
+    Ok((tail_tokens(state, parts)?, awaits_answer(parts)))
+}
+
 fn awaits_answer(parts: &[PartBody]) -> bool {
     let last = parts.last().and_then(|part| part.role.as_deref());
     matches!(last, Some("user" | "tool"))

@@ -1,21 +1,17 @@
 //! `POST /v1/generate`: compose, join, generate.
 
 use crate::{
-    ApiError, AppState, JsonBody, Options, Profile, Reader, Tenant,
+    ApiError, AppState, JsonBody, Options, Profile, Tenant,
     api::{
         compose::{Composed, PartBody, RootBody, at_most, check_tokens, compose},
-        generations::{GenerationObject, stream},
+        deliver::{Delivery, GenerationList},
+        generations::GenerationObject,
     },
     blocking,
     limits::{LOGPROBS_MAX, MAX_TOKENS_DEFAULT, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX},
     random_seed,
 };
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use engine::{JoinPolicy, PolicyError, Request, Sampling, Seal};
 use models::TokenId;
 use serde::Deserialize;
@@ -67,6 +63,9 @@ pub struct GenerateBody {
     /// Make a fragment of the tail and the answer, without prefill: `sealed` in the result is its
     /// id. Not under `recompute`, which keeps all it computes in one piece (default: false).
     pub seal: Option<bool>,
+    /// Answers, with seeds that follow each other, 1 to 16 (default: 1). They share the tail's
+    /// prefill. More than one come as a list, and not as a stream.
+    pub n: Option<i64>,
     /// Answer with server-sent events (default: false).
     pub stream: Option<bool>,
     /// Go on when nobody reads; without `stream`, answer at once with 202 (default: false).
@@ -300,13 +299,15 @@ impl GenerateBody {
             echo,
             seal,
         };
-        Ok((request, Options { background: self.background.unwrap_or(false), fragments }))
+        let background = self.background.unwrap_or(false);
+        Ok((request, Options { background, opens_turn, fragments }))
     }
 }
 
 /// Composes, joins and generates.
 #[utoipa::path(post, path = "/v1/generate", request_body = GenerateBody, responses(
-    (status = 200, body = GenerationObject, description = "The result; with `stream`, its events"),
+    (status = 200, description = "The result; with `stream`, its events; with `n`, a list",
+        content((GenerationObject = "application/json"), (GenerationList = "application/json"))),
     (status = 202, body = GenerationObject, description = "With `background`: it has begun"),
     (status = 400, body = crate::error::ErrorBody),
     (status = 404, body = crate::error::ErrorBody, description = "A fragment is not known"),
@@ -317,25 +318,8 @@ pub async fn generate(
     tenant: Tenant,
     JsonBody(body): JsonBody<GenerateBody>,
 ) -> Result<Response, ApiError> {
-    let streamed = body.stream.unwrap_or(false);
-    let background = body.background.unwrap_or(false);
+    let delivery = Delivery::new(body.stream, body.background, body.n)?;
     let shared = Arc::clone(&state);
-    let reader: Reader = blocking(move || {
-        let (request, options) = body.request(&shared, &tenant)?;
-        shared.generations.start(request, options)
-    })
-    .await?;
-    if streamed {
-        return Ok(stream(&state, reader).into_response());
-    }
-    let generation = Arc::clone(reader.generation());
-    if background {
-        let object = GenerationObject::new(&state, &generation, generation.snapshot());
-        return Ok((StatusCode::ACCEPTED, Json(object)).into_response());
-    }
-    let snapshot = reader.finish().await;
-    if let Some(error) = snapshot.error {
-        return Err(error.into());
-    }
-    Ok(Json(GenerationObject::new(&state, &generation, snapshot)).into_response())
+    let (request, options) = blocking(move || body.request(&shared, &tenant)).await?;
+    delivery.answer(&state, request, options).await
 }

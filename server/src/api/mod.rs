@@ -8,6 +8,8 @@ use axum::{
 use std::sync::Arc;
 
 pub mod compose;
+pub mod deliver;
+pub mod fork;
 pub mod fragments;
 pub mod generate;
 pub mod generations;
@@ -26,6 +28,7 @@ pub(crate) fn keyed_routes() -> Router<Arc<AppState>> {
         .route("/v1/generations/{id}", get(generations::get))
         .route("/v1/generations/{id}/events", get(generations::events))
         .route("/v1/generations/{id}/cancel", post(generations::cancel))
+        .route("/v1/generations/{id}/fork", post(fork::fork))
         .route("/v1/side-contexts", get(side_contexts::list).post(side_contexts::create))
         .route(
             "/v1/side-contexts/{id}",
@@ -68,6 +71,7 @@ const ENDPOINTS: &[&str] = &[
     "GET /v1/generations/{id}",
     "GET /v1/generations/{id}/events",
     "POST /v1/generations/{id}/cancel",
+    "POST /v1/generations/{id}/fork",
     "GET /v1/side-contexts",
     "POST /v1/side-contexts",
     "GET /v1/side-contexts/{id}",

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod docs;
+mod forks;
 mod fragments;
 mod generate;
 mod golden_joins;

@@ -286,7 +286,7 @@ impl ChatRequest {
             echo: false,
             seal: None,
         };
-        Ok((request, Options { background: false, fragments }))
+        Ok((request, Options { background: false, opens_turn: true, fragments }))
     }
 
     fn sampling(&self) -> Result<Sampling, ApiError> {
