@@ -39,4 +39,4 @@ pub use handle::{Clock, Config, Engine, SequenceId, Sink};
 pub use policy::{Form, JoinPolicy, Parameter, PolicyError};
 pub use sealed::{Seal, Sealed};
 pub use step::Core;
-pub use tier::{Entry, Figures, Notice, Tier};
+pub use tier::{Disk, DiskConfig, DiskError, Entry, Figures, Notice, Tier};

@@ -28,7 +28,7 @@ mod weights;
 pub use decoder::Decoder;
 pub use gguf::Gguf;
 pub use kernels::{Isa, KvDtype};
-pub use load::{LoadOptions, Loaded, ModelInfo, load, load_text, physical_cores};
+pub use load::{KV_VERSION, LoadOptions, Loaded, ModelInfo, load, load_text, physical_cores};
 pub use load_error::LoadError;
 pub use model::{Batch, Model, ModelShape, TokenId, Weight};
 pub use narrow::emptied;

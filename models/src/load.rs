@@ -243,7 +243,7 @@ pub fn physical_cores() -> usize {
 }
 
 /// Goes up with every change to the kernels or to the layout of pages that changes a KV byte.
-const KV_VERSION: u32 = 4;
+pub const KV_VERSION: u32 = 4;
 
 /// Logits of one step: 64 MB.
 const LOGITS_MAX: usize = 16 << 20;

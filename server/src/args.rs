@@ -21,7 +21,7 @@ Start here:
   cento generate 'Why is the sky blue?'
 
 Environment:
-  CENTO_CACHE_DIR   where models are kept (default: the platform's cache folder)
+  CENTO_CACHE_DIR   where models, and KV on disk, are kept (default: the platform's cache folder)
   HF_HOME           an existing Hugging Face cache; files found there are used as they are
   HF_HUB_OFFLINE=1  never ask the Hugging Face hub
 Every flag that shows [env: CENTO_…] can be set there too; the flag wins.")]
@@ -119,6 +119,7 @@ pub struct EngineArgs {
 Examples:
   cento serve
   cento serve --model qwen2.5-coder-0.5b --port 9000
+  cento serve --cache-bytes 20GiB        keep KV on disk, over restarts
   cento serve --model ./model.gguf --host 0.0.0.0 --api-key-file keys.txt
   curl http://127.0.0.1:8080/v1/models
 The API is described at /openapi.json; /health and /metrics watch it.")]
@@ -140,6 +141,16 @@ pub struct ServeArgs {
     /// share nothing [default: no key is asked for].
     #[arg(long, env = "CENTO_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+
+    /// Disk space for KV, in bytes or with a unit; 0 uses none. What is kept there comes back after
+    /// eviction and after a restart.
+    #[arg(long, env = "CENTO_CACHE_BYTES", value_name = "BYTES", default_value = "0")]
+    pub cache_bytes: Bytes,
+
+    /// Folder of what is kept: KV goes to kv/ in it, a folder for each model and number format
+    /// [default: the platform's cache folder]. Set in the environment it is where models are, too.
+    #[arg(long, env = "CENTO_CACHE_DIR", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
 
     /// Largest request body, in bytes or with a unit.
     #[arg(long, env = "CENTO_BODY_LIMIT", value_name = "BYTES", default_value = "16MiB")]

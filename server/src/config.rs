@@ -85,6 +85,31 @@ impl EngineConfig {
     }
 }
 
+/// KV on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// Models have folders of their own in it.
+    pub dir: PathBuf,
+    /// What it may take, for each of them.
+    pub bytes: Bytes,
+}
+
+impl CacheConfig {
+    fn resolve(dir: Option<PathBuf>, bytes: Bytes) -> Result<Option<Self>, ConfigError> {
+        if bytes.0 == 0 {
+            return Ok(None);
+        }
+        if bytes < CACHE_BYTES_MIN {
+            return Err(ConfigError::CacheBytes { given: bytes, min: CACHE_BYTES_MIN });
+        }
+        let dir = match dir {
+            Some(dir) => dir,
+            None => models::catalogue::cache_folder().map_err(ConfigError::CacheDir)?,
+        };
+        Ok(Some(Self { dir: dir.join("kv"), bytes }))
+    }
+}
+
 /// `cento serve`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeConfig {
@@ -94,6 +119,8 @@ pub struct ServeConfig {
     pub address: SocketAddr,
     /// Keys of which a client must send one; without any, none is asked for.
     pub api_keys: ApiKeys,
+    /// Where KV is kept on disk, and how much of it; `None`: nowhere.
+    pub cache: Option<CacheConfig>,
     /// Largest request body in bytes.
     pub body_bytes_max: usize,
     /// Longest time one request may take.
@@ -122,6 +149,7 @@ impl TryFrom<ServeArgs> for ServeConfig {
             engine: EngineConfig::resolve(args.engine, args.queue.get(), args.running.get())?,
             address,
             api_keys,
+            cache: CacheConfig::resolve(args.cache_dir, args.cache_bytes)?,
             body_bytes_max,
             request_timeout: Duration::from_secs_f64(args.request_timeout.0),
             grace: Duration::from_secs(args.grace.into()),
@@ -279,6 +307,17 @@ pub enum ConfigError {
         /// Most.
         max: f32,
     },
+    /// Too little disk to keep anything.
+    #[error("--cache-bytes {given}: at least {min}, or 0 for none")]
+    CacheBytes {
+        /// As typed.
+        given: Bytes,
+        /// Least.
+        min: Bytes,
+    },
+    /// No folder to keep KV in.
+    #[error("--cache-dir: {0}")]
+    CacheDir(#[source] models::catalogue::CatalogueError),
     /// Nothing to continue.
     #[error("the prompt is empty")]
     EmptyPrompt,
@@ -294,6 +333,8 @@ pub enum ConfigError {
 const THREADS_MAX: usize = 1024;
 /// Under this no model holds one page.
 const KV_MEMORY_MIN: Bytes = Bytes(1 << 20);
+/// Under this a few fragments of a small model do not fit.
+const CACHE_BYTES_MIN: Bytes = Bytes(64 << 20);
 /// Under this no useful request fits.
 const BODY_LIMIT_MIN: Bytes = Bytes(1 << 10);
 

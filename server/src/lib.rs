@@ -35,7 +35,7 @@ pub use app::app;
 pub use args::Args;
 pub use auth::{ApiKeys, Tenant};
 pub use bytes::Bytes;
-pub use config::{ConfigError, EngineConfig, GenerateConfig, ServeConfig};
+pub use config::{CacheConfig, ConfigError, EngineConfig, GenerateConfig, ServeConfig};
 pub use error::ApiError;
 pub use extract::JsonBody;
 pub use fragment_names::{FragmentName, FragmentNames};

@@ -1,9 +1,9 @@
 //! A model loaded into this process, and an engine over it: what the commands run on.
 
-use crate::{EngineConfig, FetchProgress, Time};
+use crate::{CacheConfig, EngineConfig, FetchProgress, Time};
 use anyhow::{Context as _, anyhow};
-use engine::{Config, Engine, Event, Request, Summary};
-use models::{LoadOptions, Loaded, ModelInfo, TokenId, Tokenizer, Turns};
+use engine::{Config, Disk, DiskConfig, Engine, Event, Request, Summary, Tier};
+use models::{KV_VERSION, LoadOptions, Loaded, Model as _, ModelInfo, TokenId, Tokenizer, Turns};
 use std::{
     sync::{Arc, mpsc},
     time::Duration,
@@ -46,9 +46,34 @@ pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
     models::load(&path, &options).with_context(|| format!("loading {}", path.display()))
 }
 
+/// The disk that a loaded model's KV is kept on. Fails when another server has the folder, or it
+/// cannot be written to.
+pub(crate) fn disk(
+    loaded: &Loaded,
+    config: &EngineConfig,
+    cache: &CacheConfig,
+) -> anyhow::Result<Box<dyn Tier>> {
+    let shape = loaded.decoder.shape();
+    let config = DiskConfig {
+        dir: cache.dir.clone(),
+        bytes_max: cache.bytes.0,
+        fingerprint: shape.fingerprint,
+        kv_bytes_per_token: shape.row_bytes,
+        model: loaded.info.name.clone(),
+        kv_dtype: config.kv_dtype.to_string(),
+        layout_version: KV_VERSION,
+    };
+    Ok(Box::new(Disk::open(config, Time::system().clock()).context("--cache-dir")?))
+}
+
 impl Local {
     /// Starts an engine over a loaded model.
     pub fn start(loaded: Loaded, config: &EngineConfig) -> Self {
+        Self::start_over(loaded, config, None)
+    }
+
+    /// The same over a tier that keeps KV beyond memory.
+    pub fn start_over(loaded: Loaded, config: &EngineConfig, tier: Option<Box<dyn Tier>>) -> Self {
         let Loaded { decoder, tokenizer, turns, info } = loaded;
         let bounds = Config {
             waiting_max: config.waiting_max,
@@ -56,7 +81,8 @@ impl Local {
             ..Config::default()
         };
         let clock = Time::system().clock();
-        let engine = Engine::start(Box::new(decoder), Some(tokenizer.clone()), bounds, clock);
+        let texts = Some(tokenizer.clone());
+        let engine = Engine::start_over(Box::new(decoder), texts, bounds, clock, tier);
         Self { engine, tokenizer, turns, info }
     }
 

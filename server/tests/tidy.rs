@@ -22,10 +22,13 @@ const BANNED: &[(&str, &[&str], &str)] = &[
     (
         "engine/src",
         &["serde", "tokio", "axum", "std::fs", "Instant::now"],
-        "the engine does no I/O",
+        "the engine does no I/O but in its disk tier",
     ),
     ("server/src", &["KvPool", "PageId"], "the server does not know what a page is"),
 ];
+
+/// The engine's one place that reads and writes files, on a thread of its own.
+const DISK: &str = "engine/src/tier/disk";
 
 /// File names that say nothing.
 const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "misc", "helpers", "manager"];
@@ -58,6 +61,7 @@ fn crates_do_not_know_what_they_must_not() {
     for (folder, words, why) in BANNED {
         let found = sources(|text, path| {
             path.starts_with(folder)
+                && !path.starts_with(DISK)
                 && !is_test(path)
                 && text
                     .lines()

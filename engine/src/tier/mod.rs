@@ -5,6 +5,10 @@
 //! gives back has the bytes it took, verified, or none: wrong KV served is the worst failure there
 //! is. A tier that fails costs time and nothing else.
 
+mod disk;
+
+pub use disk::{Disk, DiskConfig, DiskError};
+
 use crate::FragmentId;
 use models::TokenId;
 use std::{sync::Arc, time::Duration};
@@ -24,14 +28,16 @@ pub struct Entry {
     pub pinned: bool,
 }
 
-/// Where KV goes beyond memory. Called on the loop's thread: nothing here waits for a disk but
+/// Where KV goes beyond memory. What is asked about one record takes effect in the order it was asked
+/// in; notices of what was asked for earlier may still come after a record was removed. Called on the loop's thread: nothing here waits for a disk but
 /// [`Tier::entries`], [`Tier::wait`] and [`Tier::close`].
 pub trait Tier: Send {
     /// What is there when the engine starts, least recently used first. Called once.
     fn entries(&mut self) -> Vec<Entry>;
 
     /// Takes a record to keep. `false`: too much waits to be written; it may be offered again after
-    /// the next notice.
+    /// the next notice. Otherwise [`Notice::Kept`] or [`Notice::Gone`] follows, unless the record is
+    /// removed first.
     fn keep(&mut self, entry: Entry, kv: Vec<u8>) -> bool;
 
     /// Asks for a record's KV. [`Notice::Arrived`] or [`Notice::Lost`] follows, always.
@@ -81,14 +87,18 @@ pub enum Notice {
 pub struct Figures {
     /// Records there.
     pub records: usize,
-    /// Bytes they take.
+    /// Bytes they take, with those of files that were set aside.
     pub bytes: u64,
-    /// Bytes they may take.
-    pub bytes_max: u64,
-    /// Records given up for others.
+    /// Bytes of KV that wait to be written.
+    pub bytes_waiting: u64,
+    /// Records given up to make room.
     pub evicted: u64,
-    /// Records that could not be written: no room among pinned ones, a full or failing disk.
-    pub failed: u64,
-    /// Records that did not verify, and were set aside.
+    /// Records that could not fit, were every unpinned record given up.
     pub refused: u64,
+    /// Records that were not what they should be, and were set aside.
+    pub set_aside: u64,
+    /// Reads that failed.
+    pub read_errors: u64,
+    /// Writes, renames and deletions that failed.
+    pub write_errors: u64,
 }

@@ -10,4 +10,5 @@ mod real_models;
 mod refusals;
 mod sim;
 mod thread;
+mod tiers;
 mod world;

@@ -16,10 +16,10 @@ use std::{
 const TINY: [&str; 6] = ["llama", "llama-rope3", "mistral", "qwen2", "qwen3", "gemma3"];
 /// f32 weights and KV: what another order of sums may change in a log-probability.
 const ROUNDING: f32 = 1e-3;
-const ROOT: [TokenId; 3] = [1, 17, 40];
+pub(crate) const ROOT: [TokenId; 3] = [1, 17, 40];
 const TAIL: [TokenId; 4] = [90, 3, 77, 201];
 
-struct Still;
+pub(crate) struct Still;
 
 impl Clock for Still {
     fn now(&self) -> Duration {
@@ -27,7 +27,7 @@ impl Clock for Still {
     }
 }
 
-fn tiny(arch: &str, page_rows: usize) -> Decoder {
+pub(crate) fn tiny(arch: &str, page_rows: usize) -> Decoder {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/data/tiny").join(arch);
     let options = LoadOptions {
         threads: 1,
@@ -45,7 +45,7 @@ fn engine(arch: &str, page_rows: usize) -> Engine {
 }
 
 /// Scores of the tail, and the likeliest tokens after it.
-fn score(
+pub(crate) fn score(
     engine: &Engine,
     root: &[TokenId],
     placements: &[&[TokenId]],
@@ -80,9 +80,12 @@ fn score_with(
         seal: None,
     };
     engine.submit(request, Box::new(move |event| sender.send(event).is_ok())).unwrap();
-    match events.recv_timeout(Duration::from_mins(1)).unwrap() {
-        Event::Scored { tail, next_top } => (tail, next_top),
-        other => panic!("scores come first: {other:?}"),
+    loop {
+        match events.recv_timeout(Duration::from_mins(1)).unwrap() {
+            Event::Chosen { .. } => {}
+            Event::Scored { tail, next_top } => return (tail, next_top),
+            other => panic!("scores come first: {other:?}"),
+        }
     }
 }
 

@@ -57,6 +57,8 @@ pub struct FragmentObject {
     pub root_tokens: usize,
     /// Put: its KV was there already. Get, list: its KV is in memory.
     pub cached: bool,
+    /// Its KV is kept on disk: it comes back after eviction, and after a restart.
+    pub stored: bool,
     /// Kept from eviction.
     pub pinned: bool,
     /// Generations that hold it now.
@@ -113,6 +115,7 @@ impl FragmentObject {
             tokens: info.tokens.len(),
             root_tokens: info.root.len(),
             cached: info.cached,
+            stored: info.stored,
             pinned: info.pinned,
             users: info.users,
             text: None,

@@ -18,7 +18,9 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
 
     let time = Time::system();
-    let local = Local::start(local::load(&config.engine)?, &config.engine);
+    let loaded = local::load(&config.engine)?;
+    let disk = config.cache.as_ref().map(|cache| local::disk(&loaded, &config.engine, cache));
+    let local = Local::start_over(loaded, &config.engine, disk.transpose()?);
     let profile = Profile::load(&local.engine.shape().fingerprint)?;
     let name = client_name(&config.engine.model);
     let ready = ready_line(address, &name, &local, &config);
@@ -53,8 +55,12 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
 fn ready_line(address: SocketAddr, name: &str, local: &Local, config: &ServeConfig) -> String {
     let Local { engine, info, .. } = local;
     let keys = if config.api_keys.is_open() { "no API key" } else { "API keys" };
+    let disk = config.cache.as_ref().map_or_else(String::new, |cache| {
+        let kept = engine.stats().fragments_stored;
+        format!(" · {} on disk in {}, {kept} records there", cache.bytes, cache.dir.display())
+    });
     format!(
-        "cento {} ready on http://{address} · {name} ({}, {}) · KV {} · {} threads, {} · {keys}",
+        "cento {} ready on http://{address} · {name} ({}, {}) · KV {}{disk} · {} threads, {} · {keys}",
         env!("CARGO_PKG_VERSION"),
         info.arch,
         info.quantization,

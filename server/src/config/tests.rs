@@ -39,6 +39,14 @@ fn an_instruction_set_is_taken_or_refused_by_name() {
 }
 
 #[test]
+fn kv_is_kept_on_disk_where_it_is_asked_for() {
+    assert_eq!(serve("--cache-dir /somewhere").unwrap().cache, None);
+    let cache = serve("--cache-dir /somewhere --cache-bytes 3GiB").unwrap().cache;
+    let expected = CacheConfig { dir: "/somewhere/kv".into(), bytes: Bytes(3 << 30) };
+    assert_eq!(cache, Some(expected));
+}
+
+#[test]
 fn a_number_format_is_taken_by_name() {
     for dtype in KvDtype::ALL {
         assert_eq!(serve(&format!("--kv-dtype {dtype}")).unwrap().engine.kv_dtype, dtype);
@@ -55,6 +63,7 @@ fn refusals_say_what_would_do() {
     refuses("--threads 5000", "at most 1024");
     refuses("--kv-memory 4", "at least 1 MiB");
     refuses("--body-limit 3", "at least 1 KiB");
+    refuses("--cache-bytes 4", "at least 64 MiB, or 0 for none");
     refuses("--host 999.1.1.1", "--host 999.1.1.1");
     refuses("--api-key-file /nonexistent/keys", "/nonexistent/keys");
 }

@@ -1,0 +1,185 @@
+//! The disk tier: records as files in a folder, written and read on a thread of its own.
+//!
+//! Here the loop's side: what it asks goes into a queue (`disk/queue.rs`), which the thread empties
+//! into the store (`disk/store.rs`). Whatever fails on the disk or on the thread, the loop hears
+//! `Gone` or `Lost` and goes on without.
+
+mod calendar;
+mod files;
+mod index;
+mod queue;
+mod record;
+mod store;
+mod troubles;
+
+use super::{Entry, Figures, Notice, Tier};
+use crate::{Clock, FragmentId};
+use files::{Files, System};
+use queue::{Job, Queue};
+use std::{
+    io,
+    path::PathBuf,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+use store::Store;
+
+/// Where records are kept, and what records they are.
+#[derive(Clone, Debug)]
+pub struct DiskConfig {
+    /// Models share it: each has a folder of its own below.
+    pub dir: PathBuf,
+    /// Bytes that this model's records may take.
+    pub bytes_max: u64,
+    /// Of the model, and of all else that KV depends on.
+    pub fingerprint: [u8; 32],
+    /// Every record has so much KV for each of its tokens.
+    pub kv_bytes_per_token: usize,
+    /// The model's name.
+    pub model: String,
+    /// Form of the numbers in the KV.
+    pub kv_dtype: String,
+    /// Order of the bytes in the KV.
+    pub layout_version: u32,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// Two servers would delete each other's files.
+    #[error("the folder {} is in use by another server", _0.display())]
+    InUse(PathBuf),
+    /// The folder could not be used.
+    #[error("cannot {what} the folder {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The folder.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// A tier on disk. Dropping it is closing it.
+pub struct Disk {
+    queue: Arc<Queue>,
+    /// Until they are asked for.
+    entries: Vec<Entry>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Disk {
+    /// Opens the model's folder, made when it is missing, and reads what is there. Blocking.
+    ///
+    /// # Errors
+    /// Another server has the folder, or it cannot be written to. Files that are not what they
+    /// should be are set aside, and no error.
+    pub fn open(config: DiskConfig, clock: Arc<dyn Clock>) -> Result<Self, DiskError> {
+        Self::open_over(config, clock, Box::new(System))
+    }
+
+    fn open_over(
+        config: DiskConfig,
+        clock: Arc<dyn Clock>,
+        files: Box<dyn Files>,
+    ) -> Result<Self, DiskError> {
+        let dir = config.dir.clone();
+        let mut store = Store::open(config, clock.clone(), files)?;
+        let entries = store.entries();
+        let queue = Arc::new(Queue::new(store.figures()));
+        let shared = queue.clone();
+        let thread = thread::Builder::new()
+            .name("disk tier".into())
+            .spawn(move || {
+                let ending = Ending(shared);
+                work(&ending.0, &mut store, &*clock);
+            })
+            .map_err(|source| DiskError::Io { what: "start a thread for", path: dir, source })?;
+        Ok(Self { queue, entries, thread: Some(thread) })
+    }
+}
+
+impl Tier for Disk {
+    fn entries(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.entries)
+    }
+
+    fn keep(&mut self, entry: Entry, kv: Vec<u8>) -> bool {
+        assert!(!entry.tokens.is_empty(), "a record has tokens");
+        self.queue.keep(entry, kv)
+    }
+
+    fn fetch(&mut self, id: FragmentId) {
+        self.queue.fetch(id);
+    }
+
+    fn remove(&mut self, id: FragmentId) {
+        self.queue.remove(id);
+    }
+
+    fn pin(&mut self, id: FragmentId, pinned: bool) {
+        self.queue.pin(id, pinned);
+    }
+
+    fn poll(&mut self) -> Option<Notice> {
+        self.queue.poll()
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Option<Notice> {
+        self.queue.wait(timeout)
+    }
+
+    fn figures(&self) -> Figures {
+        self.queue.figures()
+    }
+
+    fn close(&mut self) {
+        self.queue.close();
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the disk tier's thread panicked; what it had to write is lost");
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Tells the queue when the thread ends, by a panic too.
+struct Ending(Arc<Queue>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// The thread's life.
+fn work(queue: &Queue, store: &mut Store, clock: &dyn Clock) {
+    while let Some(job) = queue.next() {
+        let (mut answer, mut bytes_written) = (None, 0);
+        match job {
+            Job::Fetch(id, waiting) => {
+                let begun = clock.now();
+                let kv = waiting.map(Arc::unwrap_or_clone).or_else(|| store.fetch(id));
+                let took = clock.now().saturating_sub(begun);
+                answer = Some(kv.map_or(Notice::Lost(id), |kv| Notice::Arrived { id, kv, took }));
+            }
+            Job::Remove(id) => store.remove(id),
+            Job::Pin(id, pinned) => store.pin(id, pinned),
+            Job::Write(entry, kv) => {
+                bytes_written = kv.len();
+                store.keep(entry, &kv);
+            }
+        }
+        let notices = store.take_notices().into_iter().chain(answer);
+        queue.done(bytes_written, notices, store.figures());
+    }
+}
+
+#[cfg(test)]
+mod tests;

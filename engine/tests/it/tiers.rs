@@ -1,0 +1,113 @@
+//! The disk tier under the engine, over real decoders: what was encoded once comes back after
+//! eviction and after a restart, to the bit, and nobody gets what is another's.
+
+use crate::real_models::{ROOT, Still, score, tiny};
+use engine::{
+    Config, Disk, DiskConfig, Engine, FragmentId, FragmentInfo, FragmentSpec, JoinPolicy, Tier,
+};
+use models::{KV_VERSION, Model as _, TokenId};
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+const ARCH: &str = "qwen2";
+const PARTS: [&[TokenId]; 2] = [&[5, 42, 79, 116, 153, 190, 227], &[71, 108, 145, 182, 219]];
+
+/// An engine over what the folder keeps; each has a process's life.
+fn engine(dir: &Path) -> Engine {
+    let decoder = tiny(ARCH, 4);
+    let config = DiskConfig {
+        dir: dir.to_owned(),
+        bytes_max: 1 << 20,
+        fingerprint: decoder.shape().fingerprint,
+        kv_bytes_per_token: decoder.shape().row_bytes,
+        model: ARCH.to_owned(),
+        kv_dtype: "f32".to_owned(),
+        layout_version: KV_VERSION,
+    };
+    let disk: Box<dyn Tier> = Box::new(Disk::open(config, Arc::new(Still)).unwrap());
+    let config = Config::default();
+    Engine::start_over(Box::new(decoder), None, config, Arc::new(Still), Some(disk))
+}
+
+fn put(engine: &Engine, tenant: &str, tokens: &[TokenId], pin: bool) -> FragmentInfo {
+    let (root, tokens) = (ROOT.into(), tokens.into());
+    engine.put_fragment(FragmentSpec { tenant: tenant.into(), root, tokens, pin }).unwrap()
+}
+
+fn digest(engine: &Engine, id: FragmentId) -> Option<[u8; 32]> {
+    engine.fragment("test", id, true).unwrap().digest
+}
+
+/// Ends the process as it should end: what is whole is kept.
+fn stop(engine: &Engine) {
+    engine.shutdown(Duration::from_secs(10));
+}
+
+#[test]
+fn fragments_are_back_by_id_after_a_restart_to_the_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = engine(dir.path());
+    let put = PARTS.map(|part| put(&first, "test", part, part == PARTS[0]));
+    let before = score(&first, &ROOT, &PARTS, JoinPolicy::Reuse);
+    let digests = put.each_ref().map(|info| digest(&first, info.id));
+    stop(&first);
+
+    let second = engine(dir.path());
+    for (info, part) in put.iter().zip(PARTS) {
+        let known = second.fragment("test", info.id, true).unwrap();
+        assert_eq!((&*known.root, &*known.tokens), (&ROOT[..], part));
+        assert_eq!((known.cached, known.stored, known.digest), (false, true, None));
+        assert_eq!(known.pinned, part == PARTS[0]);
+    }
+    assert_eq!(score(&second, &ROOT, &PARTS, JoinPolicy::Reuse), before);
+    assert_eq!(put.each_ref().map(|info| digest(&second, info.id)), digests);
+    let stats = second.stats();
+    assert_eq!((stats.tokens_encoded, stats.fragments_stored), (0, 3), "{stats:?}");
+    assert_eq!(stats.tokens_loaded as usize, ROOT.len() + PARTS[0].len() + PARTS[1].len());
+    stop(&second);
+}
+
+#[test]
+fn tenants_share_nothing_through_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = engine(dir.path());
+    put(&first, "test", PARTS[0], false);
+    stop(&first);
+    let second = engine(dir.path());
+    let theirs = put(&second, "other", PARTS[0], false);
+    assert!(!theirs.cached && second.fragment("test", theirs.id, false).is_err());
+    let stats = second.stats();
+    assert_eq!(stats.tokens_encoded as usize, PARTS[0].len(), "encoded, as if nothing were there");
+    assert_eq!(stats.tokens_loaded, 0);
+    assert_eq!(second.fragments("test").unwrap().len(), 1);
+    stop(&second);
+}
+
+#[test]
+fn what_is_damaged_is_encoded_again_and_what_is_dropped_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = engine(dir.path());
+    let put = PARTS.map(|part| put(&first, "test", part, false));
+    let before = score(&first, &ROOT, &PARTS, JoinPolicy::Reuse);
+    stop(&first);
+    for file in
+        fs::read_dir(fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path()).unwrap()
+    {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "safetensors") {
+            let mut bytes = fs::read(&path).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+    let second = engine(dir.path());
+    assert_eq!(score(&second, &ROOT, &PARTS, JoinPolicy::Reuse), before);
+    let stats = second.stats();
+    assert_eq!((stats.tokens_loaded, stats.tier.set_aside), (0, 3), "{stats:?}");
+    assert_eq!(stats.tokens_encoded as usize, PARTS[0].len() + PARTS[1].len());
+    second.drop_fragment("test", put[0].id).unwrap();
+    stop(&second);
+    let third = engine(dir.path());
+    assert!(third.fragment("test", put[0].id, false).is_err());
+    assert!(third.fragment("test", put[1].id, false).unwrap().stored, "kept once more");
+    stop(&third);
+}
