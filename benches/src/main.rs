@@ -12,6 +12,7 @@ mod kernels;
 mod limits;
 mod machine;
 mod peer;
+mod restart;
 mod session;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +42,10 @@ enum Bench {
     ///
     /// Example: cargo run --release -p benches -- peer --model smollm2-135m --json
     Peer(peer::Args),
+    /// The first token over fragments that a restarted process finds on disk.
+    ///
+    /// Example: cargo run --release -p benches -- restart --json
+    Restart(restart::Args),
     /// Every op's cases in GB/s and GOP/s, beside what the machine allows.
     ///
     /// Example: cargo run --release -p benches -- kernels --filter "matmul Q4_1"
@@ -58,6 +63,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Join(args) => print(&join::measure(&args)?, args.json),
         Bench::Batch(args) => print(&batch::measure(&args)?, args.json),
         Bench::Peer(args) => print(&peer::measure(&args)?, args.json),
+        Bench::Restart(args) => print(&restart::measure(&args)?, args.json),
         Bench::Kernels(args) => kernels::measure(&args),
         Bench::Instructions(args) => instructions::measure(&args),
     }

@@ -2,10 +2,12 @@
 
 use anyhow::{Context, anyhow};
 use engine::{
-    Clock, Composition, Config, Counts, Engine, Event, JoinPolicy, Request, Sampling, Timings,
+    Clock, Composition, Config, Counts, Disk, DiskConfig, Engine, Event, JoinPolicy, Request,
+    Sampling, Tier, Timings,
 };
-use models::{LoadOptions, ModelInfo, TokenId};
+use models::{KV_VERSION, LoadOptions, Model as _, ModelInfo, TokenId};
 use std::{
+    path::Path,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
@@ -32,6 +34,9 @@ impl Clock for Monotonic {
     }
 }
 
+/// More than any bench keeps.
+const DISK_BYTES: u64 = 16 << 30;
+
 /// What one generation did.
 pub(crate) struct Answer {
     pub(crate) tokens: Vec<TokenId>,
@@ -47,11 +52,30 @@ impl Session {
     }
 
     /// The same with bounds of the engine.
-    #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
     pub(crate) fn open_with(
         model: &str,
         options: &LoadOptions,
         config: Config,
+    ) -> anyhow::Result<Self> {
+        Self::start(model, options, config, None)
+    }
+
+    /// The same with KV kept in a folder.
+    pub(crate) fn open_over(
+        model: &str,
+        options: &LoadOptions,
+        config: Config,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        Self::start(model, options, config, Some(folder))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
+    fn start(
+        model: &str,
+        options: &LoadOptions,
+        config: Config,
+        folder: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let path = models::catalogue::fetch(model, &mut models::catalogue::Quiet)?;
         let begun = Instant::now();
@@ -62,11 +86,24 @@ impl Session {
         let decoder = &loaded.decoder;
         let (weight_bytes, layer_products) = (decoder.weight_bytes(), decoder.layer_products());
         let weight_bytes_per_token = decoder.weight_bytes_per_token();
-        let engine = Engine::start(
+        let clock: Arc<dyn Clock> = Arc::new(Monotonic(Instant::now()));
+        let shape = decoder.shape();
+        let disk = |folder: &Path| DiskConfig {
+            dir: folder.to_owned(),
+            bytes_max: DISK_BYTES,
+            fingerprint: shape.fingerprint,
+            kv_bytes_per_token: shape.row_bytes,
+            model: info.name.clone(),
+            kv_dtype: options.kv_dtype.to_string(),
+            layout_version: KV_VERSION,
+        };
+        let disk = folder.map(|folder| Disk::open(disk(folder), clock.clone())).transpose()?;
+        let engine = Engine::start_over(
             Box::new(loaded.decoder),
             Some(loaded.tokenizer),
             config,
-            Arc::new(Monotonic(Instant::now())),
+            clock,
+            disk.map(|disk| -> Box<dyn Tier> { Box::new(disk) }),
         );
         Ok(Self {
             engine,

@@ -45,8 +45,8 @@ impl Delivery {
         let streamed = streamed.unwrap_or(false);
         if streamed && n > 1 {
             let message = format!(
-                "n is {n}; a stream is of one answer: ask for several with `background`, and read \
-                 the events of each"
+                "n is {n}; a stream is of one answer: ask for several without, or with `background` \
+                 where there is that, and read the events of each"
             );
             return Err(ApiError::bad_request("n", message));
         }
@@ -86,7 +86,7 @@ impl Delivery {
 
 /// Starts `n` generations with seeds that follow each other. The others begin when the first has its
 /// first token: they take over its tail instead of prefilling it again.
-async fn begin(
+pub(crate) async fn begin(
     state: &Arc<AppState>,
     request: Request,
     options: Options,

@@ -88,6 +88,32 @@ async fn several_answers_share_a_prefill() {
 }
 
 #[tokio::test]
+async fn a_chat_has_several_answers() {
+    let app = Setup::slow().app();
+    let chat = |fields: Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "m"}], "max_tokens": 4,
+            "temperature": 1.8, "seed": 3});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        body
+    };
+    const CHAT: &str = "POST /v1/chat/completions";
+    let whole = call_json(&app, CHAT, chat(json!({"n": 3}))).await.expect(200);
+    let choices = whole["choices"].as_array().unwrap();
+    for (index, choice) in choices.iter().enumerate() {
+        assert_eq!(choice["index"], index);
+        let alone = chat(json!({"seed": 3 + index}));
+        let alone = call_json(&app, CHAT, alone).await.expect(200);
+        assert_eq!(alone["choices"][0]["message"], choice["message"]);
+    }
+    let (usage, one) = (&whole["usage"], &whole["usage"]["completion_tokens"]);
+    assert_eq!((choices.len(), one), (3, &json!(12)));
+    let sum = usage["prompt_tokens"].as_u64().unwrap() + 12;
+    assert_eq!(usage["total_tokens"], json!(sum));
+    let refused = call_json(&app, CHAT, chat(json!({"n": 2, "stream": true}))).await.expect(400);
+    assert_eq!(refused["error"]["param"], "n");
+}
+
+#[tokio::test]
 async fn bad_forks_are_refused_by_name() {
     let app = Setup::default().app();
     let body = json!({"tail": [{"text": "a"}], "temperature": 0, "max_tokens": 3});

@@ -39,7 +39,10 @@ impl Troubles {
         if self.is_news(deed, error.kind()) {
             tracing::warn!("disk tier: {text}");
         }
-        self.tell(text);
+        #[cfg(test)]
+        {
+            self.last = Some(text);
+        }
     }
 
     /// A file is not what it should be.
@@ -47,16 +50,11 @@ impl Troubles {
         let text = format!("{name} is set aside: {why}");
         tracing::warn!("disk tier: {text}");
         self.counted.set_aside += 1;
-        self.tell(text);
+        #[cfg(test)]
+        {
+            self.last = Some(text);
+        }
     }
-
-    #[cfg(test)]
-    fn tell(&mut self, text: String) {
-        self.last = Some(text);
-    }
-
-    #[cfg(not(test))]
-    fn tell(&self, _: String) {}
 
     /// The disk works again.
     pub(crate) fn write_succeeded(&mut self) {

@@ -8,8 +8,7 @@ use super::{
     check_model,
     extension::{CentoOptions, CentoReport, Prompt},
     fields::{
-        Fields, Limited, is_empty, is_free_tool_choice, is_one, is_text_format, is_text_only,
-        refuse,
+        Fields, Limited, is_empty, is_free_tool_choice, is_text_format, is_text_only, refuse,
     },
     fingerprint,
     logprobs::ChatLogprobs,
@@ -21,7 +20,10 @@ use super::{
 };
 use crate::{
     ApiError, AppState, Entry, JsonBody, Options, Reader, Snapshot, Tenant,
-    api::generate::{SamplingFields, StopBody},
+    api::{
+        deliver::{Delivery, begin},
+        generate::{SamplingFields, StopBody},
+    },
     blocking,
     error::ErrorBody,
 };
@@ -52,7 +54,6 @@ pub const FIELDS: Fields = Fields {
         ("prompt_cache_options", "the cache keeps what fits"),
     ],
     limited: &[
-        Limited { name: "n", accepts: is_one, why: "only 1 answer per request is given" },
         Limited { name: "logit_bias", accepts: is_empty, why: "biases are not supported yet" },
         Limited { name: "tools", accepts: is_empty, why: "tool calls are not supported yet" },
         Limited { name: "functions", accepts: is_empty, why: "tool calls are not supported yet" },
@@ -110,6 +111,9 @@ pub struct ChatRequest {
     pub logprobs: Option<bool>,
     /// Alternatives to report with them: 0 to 20.
     pub top_logprobs: Option<i64>,
+    /// Answers, with seeds that follow each other: 1 to 16, and 1 in a stream. They share the prompt's
+    /// prefill.
+    pub n: Option<i64>,
     /// Send the answer as server-sent events.
     pub stream: Option<bool>,
     /// What the stream says beside the answer.
@@ -129,7 +133,7 @@ pub struct ChatCompletion {
     pub created: u64,
     /// The served model's id.
     pub model: String,
-    /// One.
+    /// One for each answer asked for.
     pub choices: Vec<ChatChoice>,
     /// Tokens.
     pub usage: Usage,
@@ -142,7 +146,7 @@ pub struct ChatCompletion {
 /// An answer.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChatChoice {
-    /// Always 0.
+    /// Its place among the answers.
     pub index: usize,
     /// The answer.
     pub message: AssistantMessage,
@@ -236,18 +240,19 @@ pub async fn create_chat_completion(
     check_model(&state.model.id, request.model.as_deref())?;
     let stream = request.stream.unwrap_or(false);
     let usage = include_usage(request.stream, request.stream_options)?;
+    let delivery = Delivery::new(Some(stream), None, request.n)?;
     let shared = Arc::clone(&state);
-    let reader = blocking(move || {
-        let (request, options) = request.request(&shared, &tenant)?;
-        shared.generations.start(request, options)
-    })
-    .await?;
-    let head = Head::new(&state, &reader);
+    let (request, options) = blocking(move || request.request(&shared, &tenant)).await?;
+    let readers = begin(&state, request, options, delivery.n).await?;
+    let head = Head::new(&state, &readers[0]);
     if stream {
-        return Ok(respond(vec![reader], ChatWriter::new(head, usage)));
+        return Ok(respond(readers, ChatWriter::new(head, usage)));
     }
-    let (snapshot, summary) = collect(reader).await?;
-    Ok(Json(head.whole(snapshot, &summary)).into_response())
+    let mut answers = Vec::with_capacity(readers.len());
+    for reader in readers {
+        answers.push(collect(reader).await?);
+    }
+    Ok(Json(head.whole(answers)).into_response())
 }
 
 impl ChatRequest {
@@ -347,28 +352,34 @@ impl Head {
         self.logprobs.then(|| ChatLogprobs::new(&self.tokenizer, scores))
     }
 
-    fn whole(self, answer: Snapshot, summary: &Summary) -> ChatCompletion {
-        let logprobs = self.logprobs(&answer.logprobs);
-        let choice = ChatChoice {
-            index: 0,
+    /// The answers together. The prompt is counted once.
+    fn whole(self, answers: Vec<(Snapshot, Summary)>) -> ChatCompletion {
+        let first = answers.first().expect("there is one answer at least").1.clone();
+        let mut usage = Usage::new(self.prompt_tokens, &first);
+        for (_, summary) in &answers[1..] {
+            usage.completion_tokens += summary.counts.output;
+            usage.total_tokens += summary.counts.output;
+        }
+        let choice = |(index, (answer, summary)): (usize, (Snapshot, Summary))| ChatChoice {
+            index,
+            logprobs: self.logprobs(&answer.logprobs),
             message: AssistantMessage {
                 role: "assistant",
                 content: answer.text,
                 refusal: None,
                 annotations: [],
             },
-            logprobs,
             finish_reason: finish_reason(summary.finish_reason),
         };
         ChatCompletion {
+            choices: answers.into_iter().enumerate().map(choice).collect(),
             id: self.id,
             object: "chat.completion",
             created: self.created,
             model: self.model,
-            choices: vec![choice],
-            usage: Usage::new(self.prompt_tokens, summary),
+            usage,
             system_fingerprint: self.fingerprint,
-            cento: CentoReport::new(summary),
+            cento: CentoReport::new(&first),
         }
     }
 }
