@@ -243,7 +243,7 @@ impl<'a> Bench<'a> {
                 }
                 (_, _, Event::Finished { .. }) => ended += 1,
                 (_, _, Event::Failed(error)) => return Err(anyhow!(error)),
-                (_, _, Event::Chosen { .. } | Event::Scored { .. }) => {}
+                (_, _, _) => {}
             }
         }
         let begin = tokens.iter().filter_map(|at| at.first()).max().context("no token")?;

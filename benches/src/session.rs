@@ -167,7 +167,10 @@ impl Session {
         loop {
             match events.recv_timeout(Duration::from_mins(10)).context("the engine fell silent")? {
                 Event::Token { token, .. } => tokens.push(token),
-                Event::Chosen { .. } | Event::Scored { .. } => {}
+                Event::Chosen { .. }
+                | Event::Scored { .. }
+                | Event::Swapped { .. }
+                | Event::Restarted { .. } => {}
                 Event::Finished { summary, .. } => {
                     let (counts, timings) = (summary.counts, summary.timings);
                     let recomputed_share = summary.recomputed_share;

@@ -1,8 +1,8 @@
 //! The engine's plain-data vocabulary: what is asked of it and what it answers.
 
-use crate::{Figures, JoinPolicy, Seal, Sealed};
+use crate::{Figures, JoinPolicy, Seal, Sealed, SequenceId};
 use models::TokenId;
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, ops::Range, str::FromStr, sync::Arc};
 
 /// Identity of a fragment: the hash of its content and of everything its KV depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -261,7 +261,8 @@ pub struct Summary {
     pub timings: Timings,
 }
 
-/// What a generation tells its reader, in order: `Chosen?`, `Scored?`, `Token*`, then `Finished` or `Failed`.
+/// What a generation tells its reader, in order: `Chosen?`, `Scored?`, `Token*` (with `Swapped`
+/// and `Restarted` among them), then `Finished` or `Failed`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The policy has scored rows and chosen these to compute again, by their sequential positions:
@@ -287,6 +288,21 @@ pub enum Event {
         text: String,
         /// Scores, when asked for.
         logprob: Option<TokenLogprob>,
+    },
+    /// Other fragments stand in the place of some, since the answer has so many tokens.
+    Swapped {
+        /// Placements that went.
+        range: Range<usize>,
+        /// Tokens of those that stand there now.
+        with: Vec<Arc<[TokenId]>>,
+        /// Tokens of the answer that were there before.
+        at: usize,
+    },
+    /// After a swap the generation gave its place back to others: all of its tail and answer will be
+    /// computed again, over what is placed now.
+    Restarted {
+        /// Tokens of the answer that were there before.
+        at: usize,
     },
     /// The end; `text` is what was still held back.
     Finished {
@@ -353,6 +369,12 @@ pub enum RequestError {
         /// Allowed range in words.
         expected: &'static str,
     },
+    /// A generation that is not there or has ended cannot be changed.
+    #[error("generation {} does not run", .0.0)]
+    NotRunning(SequenceId),
+    /// What is swapped in must be there.
+    #[error("the KV of fragment {0} is not in memory")]
+    NotCached(FragmentId),
     /// The fragment is in use and cannot be deleted now.
     #[error("fragment {0} is in use by {1} sequences")]
     InUse(FragmentId, usize),
@@ -406,6 +428,8 @@ pub struct Stats {
     pub rows_copied: u64,
     /// Tokens generated.
     pub tokens_generated: u64,
+    /// Swaps in running generations.
+    pub swaps: u64,
     /// Fragments evicted.
     pub evictions: u64,
     /// Sequences preempted.

@@ -3,6 +3,7 @@
 use crate::{
     FragmentId, FragmentInfo, RequestError, SequenceId, Stats,
     job::{Job, Reply},
+    swap::Asked,
 };
 use std::{
     sync::{
@@ -32,6 +33,7 @@ pub(crate) enum Message {
         id: FragmentId,
         reply: Reply<()>,
     },
+    Swap(Asked),
     Ping(Reply<()>),
     Shutdown {
         grace: Duration,

@@ -60,6 +60,7 @@ impl State {
         for id in plan.preemptions.drain(..) {
             self.preempt(id);
         }
+        self.make_swaps();
     }
 
     fn drop_asked(&mut self) {
@@ -378,7 +379,14 @@ impl State {
         // It may have been ended by its last token in this very step.
         if self.running.contains_key(&id) {
             self.publish(id);
-            let job = self.leave(id);
+            let mut job = self.leave(id);
+            let is_told =
+                |sequence: &&mut Sequence| sequence.swaps > 0 && sequence.closing.is_none();
+            if let Some(sequence) = job.sequence_mut().filter(is_told) {
+                let at = sequence.output().len();
+                let heard = sequence.stream.send(Event::Restarted { at });
+                job.cancelled |= !heard;
+            }
             self.stats.preemptions += u64::from(job.sequence().is_some());
             self.hold_sealed(&job);
             self.waiting.push(job);

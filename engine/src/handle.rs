@@ -2,12 +2,14 @@
 
 use crate::{
     Core, Event, FragmentId, FragmentInfo, FragmentSpec, Placement, Request, RequestError, Stats,
+    Swap,
     board::{Board, Message},
     fragments::{Content, identity},
     job::{Job, Reply},
     limits::{Budget, check_queue},
     runner::Runner,
     sequence::{Sequence, Stream},
+    swap::Asked,
     tier::Tier,
     validate,
 };
@@ -247,6 +249,25 @@ impl Engine {
     ) -> Result<Receiver<Result<(), RequestError>>, RequestError> {
         let tenant = tenant.into();
         self.begin(|reply| Ok(Message::Drop { tenant, id, reply }))
+    }
+
+    /// Puts other fragments in the place of some of a running generation's, between two decode steps.
+    /// The answer says how many tokens of its own the generation had then. Blocking.
+    pub fn swap(&self, tenant: &str, swap: Swap) -> Result<usize, RequestError> {
+        self.wait(&self.begin_swap(tenant, swap)?)
+    }
+
+    /// Asks for a swap; the answer comes through the channel.
+    pub fn begin_swap(
+        &self,
+        tenant: &str,
+        swap: Swap,
+    ) -> Result<Receiver<Result<usize, RequestError>>, RequestError> {
+        for tokens in &swap.with {
+            validate::check_tokens("swap", tokens, &self.shared.shape)?;
+        }
+        let tenant = tenant.into();
+        self.begin(|reply| Ok(Message::Swap(Asked { tenant, swap, reply })))
     }
 
     /// The loop's numbers after its latest step.

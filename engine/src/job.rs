@@ -58,13 +58,19 @@ impl Job {
     }
 
     pub(crate) fn generate(id: SequenceId, tenant: Arc<str>, sequence: Sequence) -> Self {
+        let needs = Self::needs_of(&sequence);
+        Self { id, tenant, needs, work: Work::Generate(Box::new(sequence)), cancelled: false }
+    }
+
+    /// A sequence's root and what it places, each once.
+    pub(crate) fn needs_of(sequence: &Sequence) -> Vec<Content> {
         let mut needs: Vec<Content> = Vec::new();
         for content in sequence.root.iter().chain(&sequence.placements) {
             if !needs.iter().any(|need| need.id == content.id) {
                 needs.push(content.clone());
             }
         }
-        Self { id, tenant, needs, work: Work::Generate(Box::new(sequence)), cancelled: false }
+        needs
     }
 
     /// All records the job needs are whole.

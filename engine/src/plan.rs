@@ -12,6 +12,8 @@ pub(crate) struct Plan {
     pub(crate) loads: Vec<FragmentId>,
     /// A record to offer to the tier.
     pub(crate) keep: Option<FragmentId>,
+    /// Swaps that the commit looks at.
+    pub(crate) swaps: usize,
     /// Rows of records to encode.
     pub(crate) encodes: Vec<Encode>,
     /// Rows of overlays to compute.
@@ -107,7 +109,8 @@ pub(crate) struct Admission {
 impl Plan {
     /// Forgets everything but the memory it took.
     pub(crate) fn clear(&mut self) {
-        let Self { loads, keep, encodes, repairs, forwards, probes, .. } = self;
+        let Self { loads, keep, swaps, encodes, repairs, forwards, probes, .. } = self;
+        *swaps = 0;
         loads.clear();
         *keep = None;
         encodes.clear();
@@ -134,6 +137,7 @@ impl Plan {
     pub(crate) fn is_empty(&self) -> bool {
         self.loads.is_empty()
             && self.keep.is_none()
+            && self.swaps == 0
             && self.encodes.is_empty()
             && self.repairs.is_empty()
             && self.forwards.is_empty()
@@ -156,6 +160,7 @@ impl fmt::Display for Plan {
             parts.push(format!("forward {} {}..{}{grow}", id.0, rows.start, rows.end));
         }
         parts.extend(self.loads.iter().map(|_| "load".into()));
+        parts.extend((0..self.swaps).map(|_| "swap".into()));
         parts.extend(self.keep.iter().map(|_| "keep".into()));
         parts.extend(
             self.encodes.iter().map(|e| format!("encode {}..{}", e.rows.start, e.rows.end)),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(crate) struct Repair {
     policy: JoinPolicy,
     pub(crate) places: Places,
-    choice: Choice,
+    pub(crate) choice: Choice,
     /// The rows, once they are chosen: by their sequential positions, ascending.
     pub(crate) selected: Option<Arc<[u32]>>,
     /// What all rows weigh so far, each the sum over the rows scored with.

@@ -13,7 +13,7 @@ use crate::{
     fragments::Record,
     overlays::Overlay,
     plan::{Encode, Forward, Plan, Probe, Repairing},
-    policy::{Layout, Scores},
+    policy::Scores,
     sequence::Sequence,
     state::State,
 };
@@ -239,16 +239,14 @@ fn push_joined<'a>(
     if let Some(root) = &sequence.root {
         runs.push(Run::new(&held(state, root.id).pages, root_rows, 0, 0));
     }
-    let is_sequential = sequence.request.policy.layout() == Layout::Sequential;
-    let mut start = root_rows;
     for (i, placement) in sequence.placements.iter().enumerate() {
         let (pages, rows) = (&held(state, placement.id).pages, placement.tokens.len() as u32);
         let hidden = overlay.and_then(|(overlay, _)| overlay.hidden[i].as_ref());
         let from = placement.sealed.as_ref().map_or(root_rows, |sealed| sealed.start);
+        let start = sequence.starts[i];
         runs.push(Run { hidden, ..Run::new(pages, rows, start, start as i32 - from as i32) });
-        start += if is_sequential { rows } else { 0 };
     }
-    if !is_sequential {
+    if !sequence.is_sequential() {
         runs[first..].rotate_left(1);
     }
     if let Some((overlay, rows)) = overlay {

@@ -14,7 +14,7 @@
 
 use crate::{
     FragmentId, SequenceId,
-    fragments::{Content, Record},
+    fragments::Content,
     job::Job,
     limits::Budget,
     overlays::{Overlay, OverlayId},
@@ -26,7 +26,7 @@ use crate::{
     state::State,
 };
 use kernels::PageId;
-use std::collections::{BTreeSet, btree_set};
+use std::collections::{BTreeMap, BTreeSet, btree_set};
 
 /// Decides the next step: fills `plan`, whatever stood there.
 pub(crate) fn plan(state: &State, budget: &Budget, plan: &mut Plan) {
@@ -43,6 +43,7 @@ pub(crate) fn plan(state: &State, budget: &Budget, plan: &mut Plan) {
     };
     draft.end_cancelled();
     draft.plan.loads.extend(state.to_load());
+    draft.plan.swaps = state.swaps.len();
     draft.plan.keep = state.stored.to_keep(&state.fragments);
     draft.plan.drops.extend(state.drops.iter().map(|&(id, _)| id));
     let starved = draft.decode();
@@ -355,25 +356,23 @@ fn evictable(state: &State, kept: &Kept, pages: usize) -> (Vec<Eviction>, usize)
     if pages == 0 {
         return (Vec::new(), 0);
     }
-    // A sealed tail may have been taken over in part: what others hold stays.
-    let alone = |record: &Record| {
-        record.pages.iter().filter(|&&page| state.pages.owners(page) == 1).count()
-    };
     let records = state
         .fragments
         .iter()
         .filter(|record| record.is_evictable() && !kept.records.contains(&record.content.id))
-        .map(|record| (record.used_at, alone(record), Eviction::Record(record.content.id)));
+        .map(|record| (record.used_at, &record.pages[..], Eviction::Record(record.content.id)));
     let prefixes = state
         .prefixes
         .iter()
         .filter(|(id, entry)| state.pages.owners(entry.page) == 1 && !kept.prefixes.contains(id))
-        .map(|(id, entry)| (entry.used_at, 1, Eviction::Prefix(id)));
+        .map(|(id, entry)| {
+            (entry.used_at, std::slice::from_ref(&entry.page), Eviction::Prefix(id))
+        });
     let overlays = state
         .overlays
         .iter()
         .filter(|(id, overlay)| overlay.users == 0 && !kept.overlays.contains(id))
-        .map(|(id, overlay)| (overlay.used_at, overlay.pages.len(), Eviction::Overlay(id)));
+        .map(|(id, overlay)| (overlay.used_at, &overlay.pages[..], Eviction::Overlay(id)));
     let mut unused: Vec<_> = records.chain(prefixes).chain(overlays).collect();
     // What can be computed again goes before what cannot. Entries of one moment: the later entered
     // stand deeper, and go first.
@@ -385,10 +384,21 @@ fn evictable(state: &State, kept: &Kept, pages: usize) -> (Vec<Eviction>, usize)
         };
         (is_lost, *used_at, depth)
     });
-    let mut freed = 0;
-    let enough = |&(_, frees, _): &(u64, usize, Eviction)| {
+    // Forks may have been sealed with pages in common: those are free when the last of them goes.
+    let (mut freed, mut shared) = (0, BTreeMap::new());
+    let mut is_freed = |page: PageId| match state.pages.owners(page) {
+        1 => true,
+        owners => {
+            let left = shared.entry(page).or_insert(owners);
+            *left -= 1;
+            *left == 0
+        }
+    };
+    let enough = |&(_, held, _): &(u64, &[PageId], Eviction)| {
         let wanted = freed < pages;
-        freed += if wanted { frees } else { 0 };
+        if wanted {
+            freed += held.iter().filter(|&&page| is_freed(page)).count();
+        }
         wanted
     };
     let evictions = unused.into_iter().take_while(enough).map(|(_, _, eviction)| eviction);

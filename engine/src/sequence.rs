@@ -19,6 +19,10 @@ pub(crate) struct Sequence {
     pub(crate) root: Option<Content>,
     /// Records in composition order.
     pub(crate) placements: Vec<Content>,
+    /// Composed position of each one's first row.
+    pub(crate) starts: Vec<u32>,
+    /// How often other fragments were put in.
+    pub(crate) swaps: u32,
     /// What is computed again of the placements.
     pub(crate) repair: Option<Repair>,
     /// Placements that this call encoded.
@@ -88,6 +92,8 @@ impl Sequence {
             output_max,
             closing: None,
             prompt_len,
+            starts: starts(&request, &placements),
+            swaps: 0,
             root,
             placements,
             repair,
@@ -148,11 +154,16 @@ impl Sequence {
         self.rows_missing() > 0
     }
 
-    /// What tail and answer are as a fragment: nothing where they were computed after nothing, or
-    /// not to their end.
+    /// Placements stand one after another.
+    pub(crate) fn is_sequential(&self) -> bool {
+        self.request.policy.layout() == Layout::Sequential
+    }
+
+    /// What tail and answer are as a fragment: nothing where they were computed after nothing, after
+    /// one thing and then another, or not to their end.
     pub(crate) fn sealed(&self, fingerprint: &[u8; 32]) -> Option<Content> {
-        let root =
-            self.root.as_ref().filter(|_| self.closing.is_some() && self.rows_missing() == 0)?;
+        let is_whole = self.closing.is_some() && self.rows_missing() == 0 && self.swaps == 0;
+        let root = self.root.as_ref().filter(|_| is_whole)?;
         let tokens = Arc::from(&self.own[..]);
         if self.placements.is_empty() {
             return Some(Content::after(fingerprint, root, &tokens));
@@ -177,8 +188,9 @@ impl Sequence {
         let is_placed_alike = is_placed_alike.eq(other.placements.iter().map(|placed| placed.id));
         let selected =
             |sequence: &Self| sequence.repair.as_ref().map(|repair| repair.selected.clone());
-        // Rows that are not chosen yet are unlike any.
+        // Rows that are not chosen yet are unlike any, and so are those that saw what is gone.
         let is_chosen = self.repair.as_ref().is_none_or(|repair| repair.selected.is_some());
+        let is_chosen = is_chosen && self.swaps == 0 && other.swaps == 0;
         let is_like = is_chosen
             && of(self) == of(other)
             && is_placed_alike
@@ -224,7 +236,8 @@ impl Sequence {
             Layout::Sequential => true,
             Layout::Parallel { temperature, scale } => temperature == 1.0 && scale == 1.0,
         };
-        self.repair.as_ref().is_none_or(|repair| weighs_alike && repair.is_exact())
+        let is_whole = |repair: &Repair| weighs_alike && repair.is_exact() && self.swaps == 0;
+        self.repair.as_ref().is_none_or(is_whole)
     }
 
     /// Its KV is exact from position 0 on, and may be published as a prefix.
@@ -265,9 +278,8 @@ impl Sequence {
 
     /// What was to come from a tier is encoded after all.
     pub(crate) fn count_lost(&mut self, id: FragmentId) {
-        let Some(first) = self.placements.iter().position(|placement| placement.id == id) else {
-            return;
-        };
+        let first = self.placements.iter().position(|placement| placement.id == id);
+        let Some(first) = first.filter(|_| self.swaps == 0) else { return };
         if self.encoded.get(first) == Some(&false) {
             self.encoded[first] = true;
             let tokens = self.placements[first].tokens.len();
@@ -355,6 +367,18 @@ impl Sequence {
         };
         self.stream.end(Event::Finished { text, summary });
     }
+}
+
+/// Where each placement of a composition begins.
+fn starts(request: &Request, placements: &[Content]) -> Vec<u32> {
+    let is_sequential = request.policy.layout() == Layout::Sequential;
+    let mut start = request.composition.root.len() as u32;
+    let begin = |placement: &Content| {
+        let at = start;
+        start += if is_sequential { placement.tokens.len() as u32 } else { 0 };
+        at
+    };
+    placements.iter().map(begin).collect()
 }
 
 /// Tokens put behind an answer to seal it.

@@ -13,6 +13,7 @@ use crate::{
     queue::Queue,
     sequence::{Sequence, closing_len},
     stored::Stored,
+    swap::Asked,
     tier::Notice,
 };
 use models::ModelShape;
@@ -30,6 +31,8 @@ pub(crate) struct State {
     pub(crate) running: BTreeMap<SequenceId, Job>,
     /// Fragments to forget, each with who asked.
     pub(crate) drops: Vec<(FragmentId, Reply<()>)>,
+    /// Swaps to make.
+    pub(crate) swaps: Vec<Asked>,
     /// Counts commits: recency without a clock.
     pub(crate) now: u64,
     pub(crate) stats: Stats,
@@ -47,6 +50,7 @@ impl State {
             waiting: Queue::default(),
             running: BTreeMap::new(),
             drops: Vec::new(),
+            swaps: Vec::new(),
             now: 0,
             stats: Stats::default(),
             board,
@@ -66,7 +70,8 @@ impl State {
 
     /// Nothing is left to do.
     pub(crate) fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty() && self.drops.is_empty()
+        let is_asked = !self.drops.is_empty() || !self.swaps.is_empty();
+        self.running.is_empty() && self.waiting.is_empty() && !is_asked
     }
 
     /// The most own rows that a running sequence can give to one that is to run.

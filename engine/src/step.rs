@@ -231,6 +231,7 @@ impl Core {
                 }
                 Some(_) => self.state.drops.push((id, reply)),
             },
+            Message::Swap(asked) => self.state.swaps.push(asked),
             Message::Ping(reply) => drop(reply.send(Ok(()))),
             Message::Shutdown { grace } => {
                 self.closing.get_or_insert(self.clock.now() + grace);

@@ -102,11 +102,11 @@ pub(crate) fn check_alone(job: &Job, shape: &ModelShape) -> Result<(), RequestEr
     check_pages(job.pages_max(shape.page_rows), shape.pages)
 }
 
-fn check_pages(given: usize, limit: usize) -> Result<(), RequestError> {
+pub(crate) fn check_pages(given: usize, limit: usize) -> Result<(), RequestError> {
     if given > limit { Err(RequestError::MemoryTooSmall { given, limit }) } else { Ok(()) }
 }
 
-fn check_tokens(
+pub(crate) fn check_tokens(
     what: &'static str,
     tokens: &[TokenId],
     shape: &ModelShape,
@@ -193,6 +193,11 @@ impl State {
         let expected = "false unless pinned fragments take at most half of the KV memory and \
                         leave room for every request accepted before";
         range("pin", given, is_small && leaves_room, expected)
+    }
+
+    /// Pages that a job holds at most when it runs alone, beside what must stay.
+    pub(crate) fn pages_with_pins(&self, job: &Job) -> usize {
+        job.pages_max(self.shape.page_rows) + self.pinned_with(&[]).pages_besides(job)
     }
 
     fn pinned_with(&self, more: &[&Content]) -> Pinned {

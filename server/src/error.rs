@@ -156,6 +156,9 @@ impl From<RequestError> for ApiError {
             RequestError::OutOfRange { name, .. } => {
                 Self::bad_request(name, message).with_code("out_of_range")
             }
+            RequestError::NotRunning(_) | RequestError::NotCached(_) => {
+                Self::new(StatusCode::CONFLICT, message).with_code("not_now")
+            }
             RequestError::InUse(..) => {
                 Self::new(StatusCode::CONFLICT, message).with_code("fragment_in_use")
             }

@@ -5,8 +5,9 @@
 //! within bounds of number, age and size.
 
 use crate::{
-    ApiError, Metrics, Snapshot, Tenant, Time,
+    ApiError, Binding, Metrics, Snapshot, Swapped, Tenant, Time,
     limits::{GENERATION_RETENTION, GENERATIONS_BYTES_MAX, GENERATIONS_MAX},
+    live::Live,
     random_id,
 };
 use engine::{
@@ -47,6 +48,19 @@ pub enum Entry {
     },
     /// Text held back until the end; comes with no token.
     Text(String),
+    /// A newer version of a side context stands in the composition since the answer has `at` tokens.
+    Swapped {
+        /// What took place.
+        swapped: Swapped,
+        /// Tokens of the answer that were there before.
+        at: usize,
+    },
+    /// After a swap the generation had to wait: tail and answer are computed again, over what stands
+    /// in the composition now.
+    Restarted {
+        /// Tokens of the answer that were there before.
+        at: usize,
+    },
     /// The end.
     Finished(Summary),
     /// The end of a generation that could not go on.
@@ -68,7 +82,8 @@ impl Entry {
             }
             Self::Token { text, logprob, .. } => text.len() + logprob.as_ref().map_or(0, score),
             Self::Text(text) => text.len(),
-            Self::Created | Self::Finished(_) | Self::Failed(_) => 0,
+            Self::Swapped { swapped, .. } => swapped.side.len(),
+            Self::Created | Self::Restarted { .. } | Self::Finished(_) | Self::Failed(_) => 0,
         };
         size_of::<Self>() + held
     }
@@ -109,6 +124,8 @@ pub struct Options {
     pub opens_turn: bool,
     /// What stood in the composition, for the result.
     pub fragments: Vec<FragmentUse>,
+    /// Side contexts in it that are kept current while it runs.
+    pub bindings: Vec<Binding>,
 }
 
 /// One generation.
@@ -131,6 +148,7 @@ pub struct Generation {
     pub prompt_tokens: usize,
     request: Request,
     opens_turn: bool,
+    live: Live,
     /// What stood in the composition.
     pub fragments: Vec<FragmentUse>,
     log: Mutex<Vec<Arc<Entry>>>,
@@ -153,6 +171,14 @@ impl Generation {
     /// What was asked for.
     pub fn request(&self) -> &Request {
         &self.request
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        &self.live
+    }
+
+    pub(crate) fn sequence(&self) -> Option<SequenceId> {
+        self.sequence.get().copied()
     }
 
     /// The answer fills a turn of the model's.
@@ -196,8 +222,15 @@ impl Generation {
         self.length.send_replace(length);
     }
 
-    fn receive(&self, event: Event) {
+    /// Takes what the engine says; now, since the Unix epoch.
+    fn receive(&self, event: Event, now: Duration) {
         match event {
+            Event::Swapped { at, .. } => {
+                if let Some(swapped) = self.live.swapped(now) {
+                    self.append(Entry::Swapped { swapped, at });
+                }
+            }
+            Event::Restarted { at } => self.append(Entry::Restarted { at }),
             Event::Chosen { selected } => drop(self.chosen.set(selected)),
             Event::Scored { tail, next_top } => self.append(Entry::Scored { tail, next_top }),
             Event::Token { token, text, logprob } => {
@@ -298,6 +331,7 @@ impl Generations {
             prompt_tokens: composition.root.len() + placed + composition.tail.len(),
             request: request.clone(),
             opens_turn: options.opens_turn,
+            live: Live::new(options.bindings),
             fragments: options.fragments,
             log: Mutex::default(),
             length: watch::Sender::new(0),
@@ -318,7 +352,7 @@ impl Generations {
         lock(&self.store).insert(Arc::clone(&generation), self.time.now());
         // The engine owns the feed from here; should it refuse, dropping the feed ends the log.
         let sink = Box::new(move |event| {
-            feed.generation.receive(event);
+            feed.generation.receive(event, feed.time.unix());
             // Who goes away says so by `cancel`; the end is wanted in the log all the same.
             true
         });
@@ -333,6 +367,13 @@ impl Generations {
                 Err(error.into())
             }
         }
+    }
+
+    /// Running generations that read side contexts live.
+    pub(crate) fn live(&self) -> Vec<Arc<Generation>> {
+        let store = lock(&self.store);
+        let running = store.by_id.values().filter(|generation| !generation.is_ended());
+        running.filter(|generation| !generation.live.is_idle()).cloned().collect()
     }
 
     /// A generation of this tenant.

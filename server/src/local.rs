@@ -97,7 +97,10 @@ impl Local {
         let (mut text, mut tokens) = (String::new(), Vec::new());
         loop {
             match events.recv_timeout(SILENCE_MAX).context("the engine fell silent")? {
-                Event::Chosen { .. } | Event::Scored { .. } => {}
+                Event::Chosen { .. }
+                | Event::Scored { .. }
+                | Event::Swapped { .. }
+                | Event::Restarted { .. } => {}
                 Event::Token { token, text: piece, .. } => {
                     tokens.push(token);
                     on_text(&piece)?;

@@ -1,6 +1,6 @@
 //! A generation as it stands: its log, folded.
 
-use crate::Entry;
+use crate::{Entry, Swapped};
 use engine::{FinishReason, RequestError, Summary, TokenLogprob};
 use models::TokenId;
 use serde::Serialize;
@@ -38,6 +38,9 @@ pub struct Snapshot {
     pub tail_logprobs: Option<Vec<TokenLogprob>>,
     /// The most likely tokens after the tail, with `echo`.
     pub next_top: Option<Vec<(TokenId, f32)>>,
+    /// Newer versions of side contexts that came into the composition, each with how many tokens the
+    /// answer had then.
+    pub swaps: Vec<(Swapped, usize)>,
     /// The account, when it ended without failing.
     pub summary: Option<Summary>,
     /// Why it failed.
@@ -54,6 +57,7 @@ impl Snapshot {
             logprobs: Vec::new(),
             tail_logprobs: None,
             next_top: None,
+            swaps: Vec::new(),
             summary: None,
             error: None,
         };
@@ -77,6 +81,8 @@ impl Snapshot {
                 self.text.push_str(text);
                 self.logprobs.extend(logprob.clone());
             }
+            Entry::Swapped { swapped, at } => self.swaps.push((swapped.clone(), *at)),
+            Entry::Restarted { .. } => {}
             Entry::Text(text) => self.text.push_str(text),
             Entry::Finished(summary) => {
                 self.status = match summary.finish_reason {

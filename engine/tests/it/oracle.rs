@@ -9,6 +9,7 @@ use engine::{
 };
 use kernels::{ChoiceScratch, Filters, Penalties, PenaltyScratch};
 use models::{ModelShape, TokenId, Weight};
+use std::{ops::Range, sync::Arc};
 
 /// The tail's scores, and the alternatives behind it.
 type Scored = (Vec<TokenLogprob>, Vec<(TokenId, f32)>);
@@ -28,7 +29,7 @@ impl Answer {
             Self { scored: None, tokens: Vec::new(), finish_reason: FinishReason::Length };
         for event in events {
             match event.clone() {
-                Event::Chosen { .. } => {}
+                Event::Chosen { .. } | Event::Swapped { .. } | Event::Restarted { .. } => {}
                 Event::Scored { tail, next_top } => answer.scored = Some((tail, next_top)),
                 Event::Token { token, logprob, .. } => answer.tokens.push((token, logprob)),
                 Event::Finished { summary, .. } => {
@@ -69,7 +70,10 @@ struct Shown {
 impl Shown {
     /// Forwards one token after all others, and returns its state after the last layer.
     fn push(&mut self, token: TokenId) -> u64 {
-        let position = self.rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
+        self.push_at(self.rows.iter().map(|row| row.position + 1).max().unwrap_or(0), token)
+    }
+
+    fn push_at(&mut self, position: u32, token: TokenId) -> u64 {
         self.rows.push(Row { position, seen: [0; LAYERS], tempered: None });
         self.compute(self.rows.len() - 1, token, &mut |_, _, _| {})
     }
@@ -339,9 +343,35 @@ pub(crate) fn answer(request: &Request, shape: &ModelShape) -> Answer {
     answer_over(request, shape, &[])
 }
 
+/// What happened to a generation under way, after so many tokens of its answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Turn {
+    Swapped(usize, Range<usize>, Vec<Arc<[TokenId]>>),
+    Restarted(usize),
+}
+
+impl Turn {
+    fn at(&self) -> usize {
+        match *self {
+            Self::Swapped(at, ..) | Self::Restarted(at) => at,
+        }
+    }
+}
+
 /// The whole answer.
 pub(crate) fn answer_over(request: &Request, shape: &ModelShape, shelf: &Shelf) -> Answer {
+    answer_through(request, shape, shelf, &[])
+}
+
+/// The whole answer of a generation that was not left alone.
+pub(crate) fn answer_through(
+    request: &Request,
+    shape: &ModelShape,
+    shelf: &Shelf,
+    turns: &[Turn],
+) -> Answer {
     let mut shown = before_tail(request, shape, shelf);
+    let mut table = Table::new(request, &shown);
     let tail = &request.composition.tail;
     let mut scores = Vec::new();
     let mut state = 0;
@@ -353,15 +383,73 @@ pub(crate) fn answer_over(request: &Request, shape: &ModelShape, shelf: &Shelf) 
     }
     let next_top = top(request, &logits_of(state, shape.vocab));
     let scored = request.echo.then_some((scores, next_top));
-    let (tokens, finish_reason) = generate(request, shape, &mut shown, state);
+    let through = (&mut table, turns);
+    let (tokens, finish_reason) = generate(request, shape, (&mut shown, state), through);
     Answer { scored, tokens, finish_reason }
+}
+
+/// Which rows are whose.
+struct Table {
+    root: Vec<TokenId>,
+    tempered: Option<(f32, f32)>,
+    /// Of each placement: where it begins, and how many rows it has.
+    placed: Vec<(u32, usize)>,
+    /// Position of the first own row.
+    own_start: u32,
+}
+
+impl Table {
+    fn new(request: &Request, shown: &Shown) -> Self {
+        let Composition { root, placements, .. } = &request.composition;
+        let tempered = match request.policy {
+            JoinPolicy::Parallel { temperature, scale } => Some((temperature as f32, scale as f32)),
+            _ => None,
+        };
+        let mut row = root.len();
+        let placed = placements.iter().map(|placement| {
+            let begins = (shown.rows[row].position, placement.tokens.len());
+            row += placement.tokens.len();
+            begins
+        });
+        let placed = placed.collect();
+        let own_start = shown.rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
+        Self { root: root.to_vec(), tempered, placed, own_start }
+    }
+
+    fn rows(&self) -> usize {
+        self.root.len() + self.placed.iter().map(|&(_, rows)| rows).sum::<usize>()
+    }
+
+    fn swap(&mut self, shown: &mut Shown, range: Range<usize>, with: &[Arc<[TokenId]>]) {
+        let first = self.root.len() + self.placed[..range.start].iter().map(|p| p.1).sum::<usize>();
+        let gone: usize = self.placed[range.clone()].iter().map(|p| p.1).sum();
+        let mut start = self.placed.get(range.start).map_or(self.own_start, |p| p.0);
+        let (mut rows, mut placed) = (Vec::new(), Vec::new());
+        for tokens in with {
+            placed.push((start, tokens.len()));
+            for (i, row) in encode(&self.root, tokens).into_iter().enumerate() {
+                rows.push(Row { position: start + i as u32, tempered: self.tempered, ..row });
+            }
+            start += if self.tempered.is_none() { tokens.len() as u32 } else { 0 };
+        }
+        shown.rows.splice(first..first + gone, rows);
+        self.placed.splice(range, placed);
+    }
+
+    /// Computes all own rows again, but for that of the last token.
+    fn restart(&self, shown: &mut Shown, own: &[TokenId]) {
+        shown.rows.truncate(self.rows());
+        for (position, &token) in (self.own_start..).zip(own) {
+            shown.push_at(position, token);
+        }
+    }
 }
 
 fn generate(
     request: &Request,
     shape: &ModelShape,
-    shown: &mut Shown,
-    mut state: u64,
+    (shown, mut state): (&mut Shown, u64),
+    (table, turns): (&mut Table, &[Turn]),
 ) -> (Vec<(TokenId, Option<TokenLogprob>)>, FinishReason) {
     let mut tokens: Vec<(TokenId, Option<TokenLogprob>)> = Vec::new();
     let prompt = shown.rows.last().map_or(0, |row| row.position as usize + 1);
@@ -380,7 +468,19 @@ fn generate(
             return (tokens, FinishReason::Stop);
         }
         tokens.push((token, request.logprobs.map(|_| score(request, &logits, token))));
-        state = shown.push(token);
+        let tail = request.composition.tail.iter().copied();
+        let own: Vec<TokenId> = tail.chain(tokens.iter().map(|&(token, _)| token)).collect();
+        for turn in turns.iter().filter(|turn| turn.at() == tokens.len()) {
+            match turn {
+                Turn::Swapped(_, range, with) => table.swap(shown, range.clone(), with),
+                Turn::Restarted(_) => table.restart(shown, &own[..own.len() - 1]),
+            }
+        }
+        state = if turns.is_empty() {
+            shown.push(token)
+        } else {
+            shown.push_at(table.own_start + own.len() as u32 - 1, token)
+        };
     }
 }
 

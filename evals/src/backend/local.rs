@@ -89,7 +89,10 @@ impl Backend for Local {
         let mut answer = Answer::default();
         loop {
             match events.recv_timeout(SILENCE_MAX).context("the engine fell silent")? {
-                Event::Chosen { .. } | Event::Scored { .. } => {}
+                Event::Chosen { .. }
+                | Event::Scored { .. }
+                | Event::Swapped { .. }
+                | Event::Restarted { .. } => {}
                 Event::Token { token, logprob, .. } => {
                     answer.tokens.push(token);
                     answer.scores.extend(logprob);

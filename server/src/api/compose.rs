@@ -1,11 +1,11 @@
 //! The parts that requests name: wire types, and their way to token ids.
 
 use crate::{
-    ApiError, AppState, FragmentUse, SideUse, Tenant,
+    ApiError, AppState, Binding, FragmentUse, SideUse, Tenant,
     limits::{COMPOSE_PARTS_MAX, NAME_BYTES_MAX, TAIL_PARTS_MAX},
     side::{Piece, refresh},
 };
-use engine::{Composition, FragmentId, FragmentInfo, Placement, RequestError};
+use engine::{Composition, FragmentId, FragmentInfo, JoinPolicy, Placement, RequestError};
 use models::TokenId;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{fmt, sync::Arc};
@@ -22,7 +22,8 @@ pub struct PartBody {
     pub side: Option<String>,
     /// With `side`: it stands where its part does (default: false).
     pub in_place: Option<bool>,
-    /// With `side`: `snapshot`, what it is now for the whole answer (default); `live` comes later.
+    /// With `side`: `snapshot`, what it is now for the whole answer (default); `live`, between two
+    /// tokens the newest version takes its place, under `reuse` and `parallel`.
     pub binding: Option<String>,
     /// Text. Special tokens written in it stay text.
     pub text: Option<String>,
@@ -91,6 +92,8 @@ impl<'de> Deserialize<'de> for RootBody {
 pub(crate) struct Composed {
     pub(crate) composition: Composition,
     pub(crate) fragments: Vec<FragmentUse>,
+    /// Side contexts that are to be kept current.
+    pub(crate) bindings: Vec<Binding>,
     /// The tail ends where the model's turn was opened.
     pub(crate) opens_turn: bool,
 }
@@ -112,12 +115,25 @@ pub(crate) fn compose(
     };
     let mut placements = Vec::with_capacity(parts.len());
     let mut fragments = Vec::with_capacity(parts.len());
+    let mut bindings = Vec::new();
     for (index, part) in in_order(parts) {
         let param = format!("compose[{index}]");
+        let start = placements.len();
         let placed = match &part.side {
             Some(id) => side_pieces(state, tenant, &root, (part, id), &param)?,
             None => vec![placement(state, tenant, &root, part, &param)?],
         };
+        let version = placed.first().and_then(|(_, used)| used.side.as_ref()).map(|s| s.version);
+        if part.binding.as_deref() == Some("live") {
+            bindings.push(Binding {
+                side: part.side.clone().unwrap_or_default(),
+                root: Arc::clone(&root),
+                start,
+                pieces: placed.len(),
+                // Where there is no piece yet, any version is newer.
+                version: version.unwrap_or(0),
+            });
+        }
         for (placed, used) in placed {
             placements.push(placed);
             fragments.push(used);
@@ -126,7 +142,8 @@ pub(crate) fn compose(
     at_most("compose", "placements", placements.len(), COMPOSE_PARTS_MAX)?;
     let opens_turn = awaits_answer(tail);
     let tail = tail_tokens(state, tail)?;
-    Ok(Composed { composition: Composition { root, placements, tail }, fragments, opens_turn })
+    let composition = Composition { root, placements, tail };
+    Ok(Composed { composition, fragments, bindings, opens_turn })
 }
 
 /// Tokens of a root; the model's own when none is given. Blocking.
@@ -188,12 +205,7 @@ fn side_pieces(
     ];
     refuse_given(param, &fields)?;
     match part.binding.as_deref() {
-        None | Some("snapshot") => {}
-        Some("live") => {
-            let message = format!("{param}: live binding is not available in this version");
-            let error = ApiError::bad_request(format!("{param}.binding"), message);
-            return Err(error.with_code("not_available"));
-        }
+        None | Some("snapshot" | "live") => {}
         Some(other) => {
             let message = format!("{param}: no binding {other:?}; there are snapshot, live");
             return Err(ApiError::bad_request(format!("{param}.binding"), message));
@@ -282,6 +294,42 @@ fn sealed_elsewhere(param: &str, id: &str) -> ApiError {
 }
 
 /// The tail ends in a turn that awaits an answer.
+/// Refuses live bindings where rows are computed again over what would go, and where the tail would be
+/// sealed after it saw two things.
+pub(crate) fn check_live(
+    bindings: &[Binding],
+    policy: JoinPolicy,
+    seals: bool,
+) -> Result<(), ApiError> {
+    if bindings.is_empty() {
+        return Ok(());
+    }
+    let side = &bindings[0].side;
+    if !matches!(policy, JoinPolicy::Reuse | JoinPolicy::Parallel { .. }) {
+        let message = format!(
+            "{side} is bound live under {policy:?}: that is for `reuse` and `parallel`, which compute \
+             no row of the fragments again",
+            policy = policy.form().name,
+        );
+        return Err(ApiError::bad_request("join.policy", message).with_code("not_live"));
+    }
+    if seals {
+        let message = format!("{side} is bound live: a tail that saw two versions is not sealed");
+        return Err(ApiError::bad_request("seal", message).with_code("not_live"));
+    }
+    let twice = bindings
+        .iter()
+        .enumerate()
+        .find(|(i, binding)| bindings[..*i].iter().any(|before| before.side == binding.side));
+    match twice {
+        None => Ok(()),
+        Some((_, binding)) => {
+            let message = format!("{} is bound live twice", binding.side);
+            Err(ApiError::bad_request("compose", message).with_code("not_live"))
+        }
+    }
+}
+
 /// Tokens of turns put behind an answer, and whether they open a turn of the model's. Blocking.
 pub(crate) fn further_turns(
     state: &AppState,

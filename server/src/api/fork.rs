@@ -73,7 +73,9 @@ impl ForkBody {
         let given = f64::from(sampling.temperature);
         sampling.temperature = number("temperature", self.temperature, given, 0.0, 2.0)?;
         let background = self.background.unwrap_or(false);
-        Ok((request, Options { background, opens_turn, fragments: from.fragments.clone() }))
+        // A fork stands over what its request named: what was live there is a snapshot here.
+        let (fragments, bindings) = (from.fragments.clone(), Vec::new());
+        Ok((request, Options { background, opens_turn, fragments, bindings }))
     }
 }
 

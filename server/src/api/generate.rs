@@ -3,7 +3,7 @@
 use crate::{
     ApiError, AppState, JsonBody, Options, Profile, Tenant,
     api::{
-        compose::{Composed, PartBody, RootBody, at_most, check_tokens, compose},
+        compose::{Composed, PartBody, RootBody, at_most, check_live, check_tokens, compose},
         deliver::{Delivery, GenerationList},
         generations::GenerationObject,
     },
@@ -282,8 +282,9 @@ impl GenerateBody {
             return Err(ApiError::bad_request("echo", message));
         }
         let stop_strings = self.stop.map_or(Ok(Vec::new()), StopBody::texts)?;
-        let Composed { composition, fragments, opens_turn } =
+        let Composed { composition, fragments, bindings, opens_turn } =
             compose(state, tenant, self.root.as_ref(), &self.compose, &self.tail)?;
+        check_live(&bindings, policy, self.seal.unwrap_or(false))?;
         let closing = if opens_turn { state.turns.end_of_answer() } else { Vec::new() };
         let seal = self.seal.unwrap_or(false).then_some(Seal { closing });
         let request = Request {
@@ -300,7 +301,7 @@ impl GenerateBody {
             seal,
         };
         let background = self.background.unwrap_or(false);
-        Ok((request, Options { background, opens_turn, fragments }))
+        Ok((request, Options { background, opens_turn, fragments, bindings }))
     }
 }
 

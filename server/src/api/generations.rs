@@ -1,8 +1,8 @@
 //! `/v1/generations/{id}`: status, events, cancel; and the objects that `/v1/generate` answers.
 
 use crate::{
-    ApiError, AppState, Entry, Generation, Reader, Snapshot, Status, Tenant, error::ErrorObject,
-    extract::QueryFields, limits::CANCEL_TIMEOUT, sse,
+    ApiError, AppState, Entry, Generation, Reader, Snapshot, Status, Swapped, Tenant,
+    error::ErrorObject, extract::QueryFields, limits::CANCEL_TIMEOUT, sse,
 };
 use axum::{
     Json,
@@ -48,6 +48,9 @@ pub struct GenerationObject {
     /// The fragment that the tail and the answer became, with `seal`, once it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed: Option<String>,
+    /// Newer versions of live side contexts that came into the composition, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub swaps: Vec<SwapObject>,
     /// Scores of `tokens`, with `logprobs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Vec<LogprobObject>>,
@@ -121,6 +124,33 @@ pub struct SideUseObject {
     pub version: u64,
     /// Milliseconds from its latest change to the first token, once that is there.
     pub staleness_ms: Option<f64>,
+}
+
+/// A newer version of a side context in a running generation.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SwapObject {
+    /// `sc_..`.
+    pub side: String,
+    /// The version that stands there from then on.
+    pub version: u64,
+    /// Its tokens: what was encoded for it, at most.
+    pub tokens: usize,
+    /// Tokens of the answer that were there before: the next one is the first that may know.
+    pub at_token: usize,
+    /// Milliseconds from the change to the swap.
+    pub staleness_ms: f64,
+}
+
+impl SwapObject {
+    fn new(swapped: &Swapped, at_token: usize) -> Self {
+        Self {
+            side: swapped.side.clone(),
+            version: swapped.version,
+            tokens: swapped.tokens,
+            at_token,
+            staleness_ms: swapped.age.as_secs_f64() * 1e3,
+        }
+    }
 }
 
 /// OpenAI's counts.
@@ -206,6 +236,11 @@ impl GenerationObject {
             }),
             timings: summary.map(timings),
             sealed: summary.and_then(|summary| summary.sealed).map(|id| id.to_string()),
+            swaps: snapshot
+                .swaps
+                .iter()
+                .map(|(swapped, at)| SwapObject::new(swapped, *at))
+                .collect(),
             logprobs: generation.logprobs.map(|_| scores(&snapshot.logprobs)),
             tail_logprobs: snapshot.tail_logprobs.as_deref().map(scores),
             next_top: snapshot.next_top,
@@ -304,12 +339,17 @@ struct ScoredData<'a> {
 }
 
 #[derive(Serialize)]
+struct RestartData {
+    at_token: usize,
+}
+
+#[derive(Serialize)]
 struct GenerationData {
     generation: GenerationObject,
 }
 
 /// A reader's entries as events: `generation.created`, `generation.scored`, `generation.token`,
-/// `generation.text`, then `generation.completed`, `generation.cancelled` or `error`.
+/// `generation.text`, `generation.swapped`, `generation.restarted`, then `generation.completed`, `generation.cancelled` or `error`.
 pub(crate) fn stream(state: &Arc<AppState>, reader: Reader) -> impl IntoResponse + use<> {
     let state = Arc::clone(state);
     sse::stream_entries(reader, move |reader, sequence, entry| {
@@ -335,6 +375,12 @@ fn event(state: &AppState, generation: &Generation, sequence: usize, entry: &Ent
                 (logprob.as_ref().map(|l| l.logprob), logprob.as_ref().map(|l| &*l.top));
             let data = TokenData { token: Some(*token), text, logprob, top };
             numbered(sequence, "generation.token", data)
+        }
+        Entry::Swapped { swapped, at } => {
+            numbered(sequence, "generation.swapped", SwapObject::new(swapped, *at))
+        }
+        Entry::Restarted { at } => {
+            numbered(sequence, "generation.restarted", RestartData { at_token: *at })
         }
         Entry::Text(text) => {
             let data = TokenData { token: None, text, logprob: None, top: None };

@@ -3,6 +3,7 @@
 use crate::{
     ApiError, AppState, blocking,
     limits::SIDE_UPKEEP_INTERVAL,
+    live,
     side::{Kind, Piece, SideContext},
 };
 use engine::FragmentSpec;
@@ -25,6 +26,14 @@ pub async fn upkeep(state: Arc<AppState>) {
             if let Err(error) = kept.await {
                 tracing::debug!(%error, "a side context was not kept");
             }
+        }
+        let state = Arc::clone(&state);
+        let kept = blocking(move || {
+            live::keep_current(&state);
+            Ok(())
+        });
+        if let Err(error) = kept.await {
+            tracing::debug!(%error, "live bindings were not kept");
         }
     }
 }

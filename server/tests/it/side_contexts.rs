@@ -1,6 +1,6 @@
 //! Side contexts over HTTP: kept current, placed last, and what their upkeep costs.
 
-use crate::harness::{Setup, call, call_json};
+use crate::harness::{Setup, call, call_json, metric};
 use axum::Router;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -126,7 +126,7 @@ async fn patch_delete_and_what_is_refused() {
     let generate = |part: Value| json!({"compose": [part], "tail": [{"text": "x"}]});
     for (part, param) in [
         (json!({"side": id, "text": "x"}), "compose[0].text"),
-        (json!({"side": id, "binding": "live"}), "compose[0].binding"),
+        (json!({"side": id, "binding": "dead"}), "compose[0].binding"),
         (json!({"text": "x", "in_place": true}), "compose[0].in_place"),
     ] {
         let refused = call_json(&app, "POST /v1/generate", generate(part)).await.expect(400);
@@ -163,4 +163,82 @@ async fn upkeep_forgets_nothing_that_a_client_put() {
     call(&app, &format!("GET /v1/fragments/{mine}"), "").await.expect(200);
     let listed = call(&app, "GET /v1/fragments", "").await.expect(200);
     assert_eq!(listed["data"].as_array().unwrap().len(), 1, "the other is forgotten: {listed}");
+}
+
+/// Begins a long answer over a passage and side contexts bound live.
+async fn begin_live(app: &Router, sides: &[&str]) -> String {
+    let mut compose = vec![json!({"text": "a passage"})];
+    compose.extend(sides.iter().map(|id| json!({"side": id, "binding": "live"})));
+    let body = json!({
+        "compose": compose, "tail": [{"text": "x".repeat(40)}], "temperature": 0,
+        "max_tokens": 350, "background": true,
+    });
+    let begun = call_json(app, "POST /v1/generate", body).await.expect(202);
+    begun["id"].as_str().unwrap().to_owned()
+}
+
+async fn generation(app: &Router, id: &str) -> Value {
+    call(app, &format!("GET /v1/generations/{id}"), "").await.expect(200)
+}
+
+#[tokio::test]
+async fn a_live_feed_is_swapped_between_two_tokens() {
+    let state = Setup { step: Duration::from_millis(5), ..Setup::default() }.state();
+    let app = cento::app(Arc::clone(&state));
+    let (feed, _) = create(&app, json!({"kind": "feed", "max_entries": 2})).await;
+    let (log, _) = create(&app, json!({"kind": "log"})).await;
+    let push = async |side: &str, text: &str| {
+        let path = format!("POST /v1/side-contexts/{side}/entries");
+        call_json(&app, &path, json!({"text": text})).await.expect(200);
+    };
+    push(&feed, "one. ").await;
+    push(&log, "begun. ").await;
+    let keeper = tokio::spawn(cento::side::upkeep(state));
+    let id = begin_live(&app, &[&feed, &log]).await;
+    while generation(&app, &id).await["tokens"].as_array().unwrap().is_empty() {}
+    let encoded = metric(&app, "cento_tokens_encoded_total").await;
+    push(&feed, "two, longer. ").await;
+    push(&log, "more. ").await;
+    let swaps = loop {
+        let now = generation(&app, &id).await;
+        assert_ne!(now["status"], "completed", "it ended before both were swapped: {now}");
+        match now["swaps"].as_array() {
+            Some(swaps) if swaps.len() == 2 => break swaps.clone(),
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let sides: Vec<_> = swaps.iter().map(|swap| swap["side"].as_str().unwrap()).collect();
+    assert!(sides.contains(&&*feed) && sides.contains(&&*log), "{swaps:?}");
+    for swap in &swaps {
+        assert_eq!(swap["version"], 2);
+        assert!(swap["at_token"].as_u64().unwrap() > 0, "{swap}");
+        assert!(swap["staleness_ms"].as_f64().unwrap() < 1_100.0, "{swap}");
+    }
+    // What was there is not encoded again: the two new entries are all.
+    let encoded = metric(&app, "cento_tokens_encoded_total").await - encoded;
+    assert_eq!(encoded as usize, "two, longer. ".len() + "more. ".len());
+
+    let ended = call(&app, &format!("POST /v1/generations/{id}/cancel"), "").await.expect(200);
+    assert_eq!(ended["join"]["exact"], false);
+    let events = call(&app, &format!("GET /v1/generations/{id}/events"), "").await.text;
+    assert_eq!(events.matches("event: generation.swapped").count(), 2, "{events}");
+    keeper.abort();
+}
+
+#[tokio::test]
+async fn live_bindings_are_for_policies_that_compute_nothing_again() {
+    let app = Setup::default().app();
+    let (id, _) = create(&app, json!({"kind": "clock"})).await;
+    let live = json!({"side": id, "binding": "live"});
+    for (fields, param) in [
+        (json!({"join": {"policy": "boundary", "tokens": 2}}), "join.policy"),
+        (json!({"join": {"policy": "recompute"}}), "join.policy"),
+        (json!({"seal": true}), "seal"),
+        (json!({"compose": [live, live]}), "compose"),
+    ] {
+        let mut body = json!({"compose": [live], "tail": [{"text": "x"}], "max_tokens": 1});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let error = &call_json(&app, "POST /v1/generate", body).await.expect(400)["error"];
+        assert_eq!((&error["param"], &error["code"]), (&json!(param), &json!("not_live")));
+    }
 }

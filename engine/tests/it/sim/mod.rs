@@ -9,7 +9,7 @@ mod shelf;
 use script::Sim;
 use std::{env, panic, thread};
 
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 10_000;
 
 #[test]
 fn every_answer_is_the_oracles_under_any_pressure() {

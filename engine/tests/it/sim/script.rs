@@ -3,12 +3,12 @@
 use super::{chance::Chance, shelf::Shelf};
 use crate::{
     hash_model::{LAYERS, ROW_BYTES},
-    oracle::{self, Answer},
+    oracle::{self, Answer, Turn},
     world::{GREEDY, Heard, World},
 };
 use engine::{
     Composition, Config, Event, FinishReason, FragmentId, FragmentInfo, FragmentSpec, JoinPolicy,
-    Placement, Request, RequestError, Sampling, Seal, Sealed, SequenceId, Stats, Tier,
+    Placement, Request, RequestError, Sampling, Seal, Sealed, SequenceId, Stats, Swap, Tier,
 };
 use models::{ModelShape, TokenId};
 use std::sync::{Arc, mpsc::Receiver};
@@ -22,6 +22,8 @@ pub(super) struct Pressure {
     refused: usize,
     digests: usize,
     crashes: usize,
+    swaps: usize,
+    restarts: usize,
     /// Sealed fragments made, placed, and asked for in vain.
     sealed: [usize; 3],
 }
@@ -30,6 +32,8 @@ impl Pressure {
     pub(super) fn add(&mut self, other: &Self) {
         self.add_stats(&other.stats);
         self.crashes += other.crashes;
+        self.swaps += other.swaps;
+        self.restarts += other.restarts;
         self.answers += other.answers;
         self.cancelled += other.cancelled;
         self.refused += other.refused;
@@ -57,6 +61,7 @@ impl Pressure {
         let Stats { tokens_repaired, tokens_scored, .. } = self.stats;
         assert!(tokens_repaired > 10_000 && tokens_scored > 10_000, "no repairs: {self:?}");
         assert!(self.stats.tokens_loaded > 5_000 && self.crashes > 500, "no tier: {self:?}");
+        assert!(self.swaps > 300 && self.restarts > 10, "no swaps: {self:?}");
         let Stats { rows_adopted, rows_copied, .. } = self.stats;
         assert!(rows_adopted > 2_000 && rows_copied > 500, "no forks: {self:?}");
         assert!(evictions > 1_000 && preemptions > 300, "no pressure: {self:?}");
@@ -99,6 +104,7 @@ pub(super) struct Sim {
     puts: Vec<(FragmentSpec, Asked<FragmentInfo>)>,
     inspections: Vec<Asked<FragmentInfo>>,
     drops: Vec<Asked<()>>,
+    swaps: Vec<Asked<usize>>,
     known: Vec<(Arc<str>, FragmentId)>,
     /// What was sealed, and whose it is, after which root.
     shelf: Vec<(Placement, Vec<oracle::Row>)>,
@@ -159,6 +165,7 @@ impl Sim {
             puts: Vec::new(),
             inspections: Vec::new(),
             drops: Vec::new(),
+            swaps: Vec::new(),
             known: Vec::new(),
             shelf: Vec::new(),
             shelf_of: Vec::new(),
@@ -168,7 +175,8 @@ impl Sim {
 
     /// One random call, then a few steps.
     fn act(&mut self) {
-        match self.chance.below(11) {
+        match self.chance.below(13) {
+            11 | 12 => self.swap(),
             0..=4 => self.submit(),
             10 => self.fork(),
             5 | 6 => self.put(),
@@ -200,6 +208,7 @@ impl Sim {
         self.puts.clear();
         self.inspections.clear();
         self.drops.clear();
+        self.swaps.clear();
         // What was sealed is no more.
         self.shelf.clear();
         self.shelf_of.clear();
@@ -245,6 +254,33 @@ impl Sim {
             request.logprobs = Some(2);
         }
         self.begin(request, usize::MAX);
+    }
+
+    /// Puts other fragments in the place of some of a generation's, once they are cached.
+    fn swap(&mut self) {
+        let chance = &mut self.chance;
+        let is_open = |live: &&Live| {
+            let policy = live.request.policy;
+            matches!(policy, JoinPolicy::Reuse | JoinPolicy::Parallel { .. }) || chance.one_in(4)
+        };
+        let open: Vec<&Live> = self.live.iter().filter(is_open).collect();
+        let Some(&live) = open.get(chance.below(open.len().max(1))) else { return };
+        let Composition { root, placements, .. } = &live.request.composition;
+        let (start, tenant) = (chance.below(placements.len() + 1), live.request.tenant.clone());
+        let range = start..chance.within(start, placements.len());
+        let with: Vec<_> = (0..chance.below(3)).map(|_| chance.pick(&self.texts).clone()).collect();
+        for tokens in &with {
+            let (tenant, root, tokens) = (tenant.clone(), root.clone(), tokens.clone());
+            let spec = FragmentSpec { tenant, root, tokens, pin: false };
+            if let Ok(answer) = self.world.engine.begin_put(spec.clone()) {
+                self.puts.push((spec, answer));
+            }
+        }
+        let swap = Swap { sequence: live.id, range, with };
+        for _ in 0..chance.below(4) {
+            self.world.step();
+        }
+        self.swaps.push(self.world.engine.begin_swap(&tenant, swap).unwrap());
     }
 
     /// Only what the sizes of this life explain may be refused.
@@ -371,6 +407,22 @@ impl Sim {
             Ok(Err(RequestError::UnknownFragment(_) | RequestError::InUse(..)) | Ok(())) => false,
             Ok(Err(error)) => panic!("dropping: {error}"),
         });
+        self.swaps.retain(|asked| match asked.try_recv() {
+            Err(_) => true,
+            Ok(answer) => {
+                pressure.swaps += usize::from(answer.is_ok());
+                let is_explained = matches!(
+                    answer,
+                    Ok(_)
+                        | Err(RequestError::NotRunning(_)
+                            | RequestError::NotCached(_)
+                            | RequestError::MemoryTooSmall { .. }
+                            | RequestError::OutOfRange { name: "swap", .. })
+                );
+                assert!(is_explained, "a swap: {answer:?}");
+                false
+            }
+        });
         for live in std::mem::take(&mut self.live) {
             match live.is_over(&self.world.shape, &self.shelf, &mut self.pressure) {
                 Fate::Goes => self.live.push(live),
@@ -408,6 +460,7 @@ impl Sim {
     fn end(mut self) -> Pressure {
         assert!(self.live.is_empty(), "{} generations were lost", self.live.len());
         assert!(self.puts.is_empty() && self.inspections.is_empty() && self.drops.is_empty());
+        assert!(self.swaps.is_empty(), "{} swaps were never answered", self.swaps.len());
         let stats = self.world.core.stats();
         assert_eq!((stats.waiting, stats.running, stats.pages_sequences), (0, 0, 0), "{stats:?}");
         self.world.core.check_integrity();
@@ -438,19 +491,27 @@ impl Live {
             Event::Failed(error) => panic!("failed: {error}"),
             Event::Finished { summary, .. } => {
                 let heard = Answer::heard(&events).unwrap();
-                let expected = oracle::answer_over(&self.request, shape, shelf);
+                let turns = turns(&events);
+                let expected = oracle::answer_through(&self.request, shape, shelf, &turns);
+                pressure.restarts +=
+                    turns.iter().filter(|t| matches!(t, Turn::Restarted(_))).count();
                 if heard.finish_reason == FinishReason::Cancelled {
                     assert!(self.cancelled || is_gone, "cancelled by nobody");
                     assert!(heard.begins(&expected), "{heard:?}\nis no part of {expected:?}");
                     pressure.cancelled += 1;
                 } else {
-                    assert_eq!(heard, expected, "of {:?}", self.request);
+                    assert_eq!(heard, expected, "of {:?} through {turns:?}", self.request);
                     pressure.answers += 1;
                 }
-                self.check_counts(summary, heard.tokens.len(), shape, shelf);
+                if turns.is_empty() {
+                    self.check_counts(summary, heard.tokens.len(), shape, shelf);
+                } else {
+                    assert!(!summary.exact && summary.sealed.is_none(), "it saw two things");
+                }
                 pressure.sealed[1] += usize::from(is_over_sealed);
                 let is_whole = heard.finish_reason != FinishReason::Cancelled;
-                assert_eq!(summary.sealed.is_some(), is_whole && self.request.seal.is_some());
+                let is_sealed = is_whole && self.request.seal.is_some() && turns.is_empty();
+                assert_eq!(summary.sealed.is_some(), is_sealed);
                 let answer = heard.tokens.into_iter().map(|(token, _)| token).collect();
                 summary.sealed.map_or(Fate::Over, |id| Fate::Sealed(id, answer))
             }
@@ -502,6 +563,16 @@ impl Live {
         };
         assert_eq!(summary.exact, exact);
     }
+}
+
+/// What happened to a generation besides being left alone.
+fn turns(events: &[Event]) -> Vec<Turn> {
+    let turn = |event: &Event| match event.clone() {
+        Event::Swapped { range, with, at } => Some(Turn::Swapped(at, range, with)),
+        Event::Restarted { at } => Some(Turn::Restarted(at)),
+        _ => None,
+    };
+    events.iter().filter_map(turn).collect()
 }
 
 fn boxed(tier: Shelf) -> Box<dyn Tier> {

@@ -274,7 +274,7 @@ impl ChatRequest {
         }
         let stop_strings = self.stop.map_or(Ok(Vec::new()), StopBody::texts)?;
         let chat = messages(&self.messages)?;
-        let Prompt { composition, policy, selected, fragments } =
+        let Prompt { composition, policy, selected, fragments, bindings } =
             self.cento.unwrap_or_default().prompt(state, tenant, &chat)?;
         let context_max = state.engine.shape().context_max;
         let max_tokens = answer_max(new_max.or(old_max), prompt_tokens(&composition), context_max);
@@ -291,7 +291,7 @@ impl ChatRequest {
             echo: false,
             seal: None,
         };
-        Ok((request, Options { background: false, opens_turn: true, fragments }))
+        Ok((request, Options { background: false, opens_turn: true, fragments, bindings }))
     }
 
     fn sampling(&self) -> Result<Sampling, ApiError> {
@@ -452,7 +452,11 @@ impl Writer for ChatWriter {
                 self.spent = Some(Usage::new(self.head.prompt_tokens, summary));
                 frames
             }
-            Entry::Created | Entry::Scored { .. } | Entry::Failed(_) => Vec::new(),
+            Entry::Created
+            | Entry::Scored { .. }
+            | Entry::Swapped { .. }
+            | Entry::Restarted { .. }
+            | Entry::Failed(_) => Vec::new(),
         }
     }
 

@@ -452,7 +452,9 @@ impl Writer for CompletionWriter {
                 let piece = choice.piece(String::new(), Some(reason));
                 vec![self.frame(piece)]
             }
-            Entry::Created | Entry::Failed(_) => Vec::new(),
+            Entry::Created | Entry::Swapped { .. } | Entry::Restarted { .. } | Entry::Failed(_) => {
+                Vec::new()
+            }
         }
     }
 

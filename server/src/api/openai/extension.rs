@@ -3,9 +3,9 @@
 
 use super::{chat::exact, fields::refuse};
 use crate::{
-    ApiError, AppState, FragmentUse, Tenant,
+    ApiError, AppState, Binding, FragmentUse, Tenant,
     api::{
-        compose::{Composed, PartBody, RootBody, compose},
+        compose::{Composed, PartBody, RootBody, check_live, compose},
         generate::JoinBody,
         generations::{JoinObject, TimingsObject, timings},
     },
@@ -54,6 +54,7 @@ pub struct Prompt {
     /// Rows to compute again, where they are given.
     pub selected: Option<Arc<[u32]>>,
     pub fragments: Vec<FragmentUse>,
+    pub bindings: Vec<Binding>,
 }
 
 impl CentoOptions {
@@ -71,7 +72,8 @@ impl CentoOptions {
         if self.root.is_none() && self.compose.is_empty() {
             // Nothing to join: every policy comes to the same.
             let (composition, policy) = (exact(&state.turns, chat)?, JoinPolicy::Recompute);
-            return Ok(Prompt { composition, policy, selected: None, fragments: Vec::new() });
+            let (fragments, bindings) = (Vec::new(), Vec::new());
+            return Ok(Prompt { composition, policy, selected: None, fragments, bindings });
         }
         let (root, turns) = match (self.root, chat) {
             (Some(_), [first, ..]) if first.role == "system" => {
@@ -90,14 +92,15 @@ impl CentoOptions {
         }
         let tail: Vec<PartBody> = turns.iter().map(part).collect();
         let composed = compose(state, tenant, root.as_ref(), &self.compose, &tail);
-        let Composed { mut composition, fragments, .. } = composed.map_err(inside)?;
+        let Composed { mut composition, fragments, bindings, .. } = composed.map_err(inside)?;
+        check_live(&bindings, policy, false).map_err(inside)?;
         // `compose` opens the model's turn after a question only; a chat is always answered.
         let last = turns.last().map(|turn| turn.role.as_str());
         if !matches!(last, Some("user" | "tool")) {
             composition.tail.extend(state.turns.generation_prompt());
         }
         let selected = self.join.as_ref().and_then(JoinBody::selected);
-        Ok(Prompt { composition, policy, selected, fragments })
+        Ok(Prompt { composition, policy, selected, fragments, bindings })
     }
 }
 

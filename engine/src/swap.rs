@@ -1,0 +1,167 @@
+//! Swaps: a running generation gets other fragments in the place of some, between two decode steps.
+//!
+//! What was read is not unread: rows of the tail that are computed already saw what stood there
+//! before, so an answer after a swap is nobody's plain concatenation, and its tail is not sealed. New
+//! fragments stand from where the old ones began; everything else keeps its position, so a longer
+//! one lies over what follows, as in the layout `parallel`, and a shorter one leaves a gap.
+
+use crate::{
+    Event, RequestError, SequenceId,
+    fragments::{Content, Fragments},
+    job::{Job, Reply},
+    policy::Choice,
+    sequence::Sequence,
+    state::State,
+    validate::check_pages,
+};
+use models::TokenId;
+use std::{ops::Range, sync::Arc};
+
+/// Other fragments for some of a generation's placements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swap {
+    /// The generation.
+    pub sequence: SequenceId,
+    /// Placements that go.
+    pub range: Range<usize>,
+    /// Tokens of the clean fragments that stand there from now on. They must be cached.
+    pub with: Vec<Arc<[TokenId]>>,
+}
+
+/// A swap that waits for the next commit, and who asked.
+pub(crate) struct Asked {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) swap: Swap,
+    pub(crate) reply: Reply<usize>,
+}
+
+impl State {
+    /// Makes the swaps that were asked for, each when its generation stands between two decode steps.
+    pub(crate) fn make_swaps(&mut self) {
+        for asked in std::mem::take(&mut self.swaps) {
+            match self.swap(&asked) {
+                // A caller that no longer waits needs no answer.
+                Some(answer) => drop(asked.reply.send(answer)),
+                None => self.swaps.push(asked),
+            }
+        }
+    }
+
+    /// `None`: later.
+    fn swap(&mut self, Asked { tenant, swap, .. }: &Asked) -> Option<Result<usize, RequestError>> {
+        let is_asked = |job: &&Job| job.id == swap.sequence && job.tenant == *tenant;
+        let Some(job) = self.jobs().find(is_asked).filter(|job| !job.cancelled) else {
+            return Some(Err(RequestError::NotRunning(swap.sequence)));
+        };
+        let sequence = job.sequence()?;
+        let contents = match sequence.swapped_in(&self.shape.fingerprint, swap) {
+            Ok(contents) => contents,
+            Err(error) => return Some(Err(error)),
+        };
+        if sequence.closing.is_some() {
+            return Some(Err(RequestError::NotRunning(swap.sequence)));
+        }
+        if sequence.output().is_empty() || sequence.rows + 1 != sequence.own.len() {
+            return None;
+        }
+        Some(self.check_swap(job, &contents).map(|()| self.swap_now(swap, contents)))
+    }
+
+    /// Refuses fragments that are not there, and more of them than memory holds.
+    fn check_swap(&self, job: &Job, contents: &[Content]) -> Result<(), RequestError> {
+        let is_there = |content: &&Content| {
+            self.fragments.get(content.id).is_some_and(|record| record.is_cached())
+        };
+        if let Some(missing) = contents.iter().find(|content| !is_there(content)) {
+            return Err(RequestError::NotCached(missing.id));
+        }
+        if let Some(content) = contents.iter().find(|content| !self.fragments.agrees(content)) {
+            return Err(RequestError::NotCached(content.id));
+        }
+        let page_rows = self.shape.page_rows;
+        let more: usize = contents.iter().map(|content| content.pages(page_rows)).sum();
+        let needed = self.pages_with_pins(job) + more;
+        check_pages(needed, self.pages.total())
+    }
+
+    fn swap_now(&mut self, swap: &Swap, contents: Vec<Content>) -> usize {
+        let (now, id) = (self.now, swap.sequence);
+        let job = self.running.get_mut(&id).expect("a generation that decodes runs");
+        let sequence = job.sequence_mut().expect("only sequences are swapped in");
+        let at = sequence.output().len();
+        let with = swap.with.clone();
+        let heard = sequence.stream.send(Event::Swapped { range: swap.range.clone(), with, at });
+        sequence.put_in(swap.range.clone(), contents);
+        let needs = Job::needs_of(sequence);
+        job.cancelled |= !heard;
+        let before = std::mem::replace(&mut job.needs, needs.clone());
+        hold(&mut self.fragments, &needs, &before, now, 1);
+        hold(&mut self.fragments, &before, &needs, now, -1);
+        self.stats.swaps += 1;
+        at
+    }
+}
+
+/// Records of `these` that are not among `others` get a user more, or lose one.
+fn hold(fragments: &mut Fragments, these: &[Content], others: &[Content], now: u64, by: isize) {
+    for content in these.iter().filter(|it| !others.iter().any(|other| other.id == it.id)) {
+        let record = fragments.get_mut(content.id).expect("a record that is placed is known");
+        record.users = record.users.checked_add_signed(by).expect("users are counted");
+        record.used_at = now;
+    }
+}
+
+impl Sequence {
+    /// The records that a swap puts in.
+    fn swapped_in(
+        &self,
+        fingerprint: &[u8; 32],
+        swap: &Swap,
+    ) -> Result<Vec<Content>, RequestError> {
+        let Swap { range, with, .. } = swap;
+        let refused =
+            |given: String, expected| RequestError::OutOfRange { name: "swap", given, expected };
+        let is_plain = |repair: &crate::repair::Repair| matches!(&repair.choice, Choice::Rows(rows) if rows.is_empty());
+        let repair = self.repair.as_ref().filter(|repair| is_plain(repair));
+        let (Some(_), Some(root)) = (repair, &self.root) else {
+            let expected =
+                "of a generation after a root, under a policy that computes no rows again";
+            return Err(refused(self.request.policy.to_string(), expected));
+        };
+        if range.start > range.end || range.end > self.placements.len() {
+            let given = format!("{}..{}", range.start, range.end);
+            return Err(refused(given, "a range of the composition's placements"));
+        }
+        let tokens: usize = with.iter().map(|tokens| tokens.len()).sum();
+        let end = self.start_of(range.start) + tokens;
+        if with.iter().any(|tokens| tokens.is_empty()) || end > self.own_start + self.rows {
+            let expected = "fragments with tokens, which end before the next row";
+            return Err(refused(format!("{tokens} tokens"), expected));
+        }
+        if self.placements[range.clone()].iter().any(Content::is_sealed) {
+            return Err(refused("a sealed fragment".to_owned(), "in the place of clean ones"));
+        }
+        Ok(with.iter().map(|tokens| Content::after(fingerprint, root, tokens)).collect())
+    }
+
+    /// Where a placement begins, or the sequence's own run behind the last.
+    fn start_of(&self, placement: usize) -> usize {
+        self.starts.get(placement).map_or(self.own_start, |&start| start as usize)
+    }
+
+    fn put_in(&mut self, range: Range<usize>, contents: Vec<Content>) {
+        let mut start = self.start_of(range.start) as u32;
+        let is_sequential = self.is_sequential();
+        let starts: Vec<u32> = contents
+            .iter()
+            .map(|content| {
+                let at = start;
+                start += if is_sequential { content.tokens.len() as u32 } else { 0 };
+                at
+            })
+            .collect();
+        self.starts.splice(range.clone(), starts);
+        self.placements.splice(range, contents);
+        self.swaps += 1;
+    }
+}

@@ -1,0 +1,184 @@
+//! Live bindings: a running generation reads the newest version of a side context.
+//!
+//! Between upkeep's rounds each generation has at most one swap under way. Its fragments are encoded
+//! first, beside the decodes; the engine then puts them in the place of the old ones between two
+//! steps, and says at which token. No lock is held while the engine is asked: it answers on its own
+//! thread, which takes the same lock.
+
+use crate::{AppState, Generation, side::SideContext};
+use engine::{FragmentSpec, RequestError, Swap};
+use models::TokenId;
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Receiver},
+    time::Duration,
+};
+
+/// A side context as a composition reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// `sc_..`.
+    pub side: String,
+    /// What its pieces are encoded after.
+    pub root: Arc<[TokenId]>,
+    /// Its first piece among the placements.
+    pub start: usize,
+    /// Its pieces there now.
+    pub pieces: usize,
+    /// The version that stands there.
+    pub version: u64,
+}
+
+/// A swap that took place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swapped {
+    /// The side context.
+    pub side: String,
+    /// The version that stands there from then on.
+    pub version: u64,
+    /// Its tokens.
+    pub tokens: usize,
+    /// How long ago it had changed.
+    pub age: Duration,
+}
+
+/// What one generation reads live.
+#[derive(Debug, Default)]
+pub(crate) struct Live(Mutex<Books>);
+
+#[derive(Debug, Default)]
+struct Books {
+    bindings: Vec<Binding>,
+    under_way: Option<UnderWay>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    side: String,
+    version: u64,
+    pieces: usize,
+    tokens: usize,
+    /// Since the Unix epoch.
+    changed: Duration,
+    /// None while the engine is being asked.
+    answer: Option<Receiver<Result<usize, RequestError>>>,
+}
+
+impl Live {
+    pub(crate) fn new(bindings: Vec<Binding>) -> Self {
+        Self(Mutex::new(Books { bindings, under_way: None }))
+    }
+
+    /// It reads nothing live, or nothing any more.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lock().bindings.is_empty()
+    }
+
+    /// The engine made the swap that was under way; now, since the Unix epoch.
+    pub(crate) fn swapped(&self, now: Duration) -> Option<Swapped> {
+        let mut books = self.lock();
+        let UnderWay { side, version, pieces, tokens, changed, .. } = books.under_way.take()?;
+        let at = books.bindings.iter().position(|binding| binding.side == side)?;
+        let binding = &mut books.bindings[at];
+        let before = std::mem::replace(&mut binding.pieces, pieces);
+        let start = binding.start;
+        binding.version = version;
+        // What stands behind it moves up or down.
+        for later in books.bindings.iter_mut().filter(|later| later.start > start) {
+            later.start = later.start + pieces - before;
+        }
+        Some(Swapped { side, version, tokens, age: now.saturating_sub(changed) })
+    }
+
+    /// Whether a swap may be asked for now; hears what became of the last.
+    fn is_open(&self) -> bool {
+        let mut books = self.lock();
+        let answer = books.under_way.as_ref().and_then(|asked| asked.answer.as_ref());
+        match answer.map(Receiver::try_recv) {
+            Some(Ok(Err(RequestError::NotCached(_)))) => books.under_way = None,
+            Some(Ok(Err(error))) => {
+                tracing::debug!(%error, "a live binding ends");
+                *books = Books::default();
+            }
+            // What was done was told by an event.
+            None | Some(_) => {}
+        }
+        books.under_way.is_none() && !books.bindings.is_empty()
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        self.lock().bindings.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        // Nothing here panics half-way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks for the swaps that are due. Blocking.
+pub(crate) fn keep_current(state: &AppState) {
+    for generation in state.generations.live() {
+        if generation.live().is_open()
+            && let Err(error) = keep_one(state, &generation)
+        {
+            tracing::debug!(%error, "a live binding was not kept");
+        }
+    }
+}
+
+fn keep_one(state: &AppState, generation: &Generation) -> Result<(), RequestError> {
+    let live = generation.live();
+    for binding in live.bindings() {
+        // It may have been deleted since: then the generation keeps what it has.
+        let Ok(context) = state.side_contexts.get(&generation.tenant, &binding.side) else {
+            continue;
+        };
+        if context.version != binding.version {
+            return ask(state, generation, &binding, &context);
+        }
+    }
+    Ok(())
+}
+
+fn ask(
+    state: &AppState,
+    generation: &Generation,
+    binding: &Binding,
+    context: &SideContext,
+) -> Result<(), RequestError> {
+    // A generation that decodes has a sequence.
+    let Some(sequence) = generation.sequence() else { return Ok(()) };
+    let with: Vec<Arc<[TokenId]>> =
+        context.placed().map(|piece| Arc::clone(&piece.tokens)).collect();
+    for tokens in &with {
+        let (tenant, root) = (Arc::clone(&generation.tenant), Arc::clone(&binding.root));
+        let tokens = Arc::clone(tokens);
+        state.engine.put_fragment(FragmentSpec { tenant, root, tokens, pin: false })?;
+    }
+    let range: Range<usize> = binding.start..binding.start + binding.pieces;
+    let live = generation.live();
+    live.lock().under_way = Some(UnderWay {
+        side: binding.side.clone(),
+        version: context.version,
+        pieces: with.len(),
+        tokens: context.tokens(),
+        changed: context.changed,
+        answer: None,
+    });
+    let answer = state.engine.begin_swap(&generation.tenant, Swap { sequence, range, with });
+    let mut books = live.lock();
+    match answer {
+        Ok(answer) => {
+            // Unless it is done already.
+            if let Some(asked) = &mut books.under_way {
+                asked.answer = Some(answer);
+            }
+            Ok(())
+        }
+        Err(error) => {
+            books.under_way = None;
+            Err(error)
+        }
+    }
+}
