@@ -122,7 +122,7 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
 }
 
 /// Time for what waits to be written.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(60);
+const GRACE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// The first token over all fragments and a tail that is new in every run.
 fn ask(session: &Session, args: &Args, run: usize) -> anyhow::Result<Answer> {

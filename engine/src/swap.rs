@@ -7,7 +7,7 @@
 
 use crate::{
     Event, RequestError, SequenceId,
-    fragments::{Content, Fragments},
+    fragments::{Content, Fragments, Record},
     job::{Job, Reply},
     policy::Choice,
     sequence::Sequence,
@@ -69,9 +69,8 @@ impl State {
 
     /// Refuses fragments that are not there, and more of them than memory holds.
     fn check_swap(&self, job: &Job, contents: &[Content]) -> Result<(), RequestError> {
-        let is_there = |content: &&Content| {
-            self.fragments.get(content.id).is_some_and(|record| record.is_cached())
-        };
+        let is_there =
+            |content: &&Content| self.fragments.get(content.id).is_some_and(Record::is_cached);
         if let Some(missing) = contents.iter().find(|content| !is_there(content)) {
             return Err(RequestError::NotCached(missing.id));
         }

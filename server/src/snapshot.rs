@@ -69,7 +69,7 @@ impl Snapshot {
 
     fn apply(&mut self, entry: &Entry) {
         match entry {
-            Entry::Created => {}
+            Entry::Created | Entry::Restarted { .. } => {}
             Entry::Scored { tail, next_top } => {
                 self.status = Status::InProgress;
                 self.tail_logprobs = Some(tail.clone());
@@ -82,7 +82,6 @@ impl Snapshot {
                 self.logprobs.extend(logprob.clone());
             }
             Entry::Swapped { swapped, at } => self.swaps.push((swapped.clone(), *at)),
-            Entry::Restarted { .. } => {}
             Entry::Text(text) => self.text.push_str(text),
             Entry::Finished(summary) => {
                 self.status = match summary.finish_reason {

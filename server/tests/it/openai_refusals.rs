@@ -47,7 +47,7 @@ async fn of_a_chat() {
         ("top_logprobs", json!(2), "top_logprobs", "logprobs"),
         ("stop", json!(""), "stop[0]", "empty"),
         ("stop", json!(vec!["x"; 17]), "stop", "17"),
-        ("n", json!(17), "n", "only 1"),
+        ("n", json!(17), "n", "from 1 to 16"),
         ("logit_bias", json!({"50": 1}), "logit_bias", "logit_bias"),
         ("tools", json!([{}]), "tools", "tools"),
         ("response_format", json!({"type": "json_schema"}), "response_format", "json_schema"),
