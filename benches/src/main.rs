@@ -14,6 +14,7 @@ mod machine;
 mod peer;
 mod restart;
 mod session;
+mod soak;
 
 use clap::{Parser, Subcommand};
 
@@ -55,6 +56,10 @@ enum Bench {
     /// Example: cargo build --release -p kernels &&
     /// cargo run -p benches -- instructions --check benches/record/instructions.json
     Instructions(instructions::Args),
+    /// Many clients at once against a server, for minutes: what must hold under load, and latencies.
+    ///
+    /// Example: cargo build --release && cargo run --release -p benches -- soak --json
+    Soak(soak::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -66,6 +71,11 @@ fn main() -> anyhow::Result<()> {
         Bench::Restart(args) => print(&restart::measure(&args)?, args.json),
         Bench::Kernels(args) => kernels::measure(&args),
         Bench::Instructions(args) => instructions::measure(&args),
+        Bench::Soak(args) => {
+            let report = soak::measure(&args)?;
+            print(&report, args.json)?;
+            report.verdict()
+        }
     }
 }
 

@@ -12,7 +12,7 @@ fn lines(args: &[&str]) -> Vec<String> {
 #[test]
 fn help_names_every_bench() {
     let help = lines(&["--help"]).join("\n");
-    for bench in ["cpu", "join", "peer", "kernels", "instructions"] {
+    for bench in ["cpu", "join", "batch", "restart", "peer", "kernels", "instructions", "soak"] {
         assert!(help.contains(bench), "{help}");
     }
 }
@@ -24,4 +24,14 @@ fn kernels_prints_limits_and_a_line_for_each_case() {
     assert!(lines.len() > 2, "{lines:?}");
     assert!(lines[0].contains("int8_gops"), "{lines:?}");
     assert!(lines[1..].iter().all(|line| line.contains("share_of_reads")), "{lines:?}");
+}
+
+#[test]
+fn soak_refuses_other_machines() {
+    for url in ["http://example.com", "http://10.0.0.1:8080", "https://127.0.0.1", "here"] {
+        let mut bench = Command::new(env!("CARGO_BIN_EXE_benches"));
+        let output = bench.args(["soak", "--url", url]).output().expect("the bench starts");
+        assert!(!output.status.success(), "{url}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(url), "{output:?}");
+    }
 }

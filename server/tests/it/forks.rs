@@ -5,6 +5,7 @@ use axum::Router;
 use serde_json::{Value, json};
 
 const GENERATE: &str = "POST /v1/generate";
+const CHAT: &str = "POST /v1/chat/completions";
 
 /// Begins an answer in the background and waits until it has some tokens.
 async fn begun(app: &Router, tokens: usize) -> String {
@@ -96,7 +97,6 @@ async fn a_chat_has_several_answers() {
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         body
     };
-    const CHAT: &str = "POST /v1/chat/completions";
     let whole = call_json(&app, CHAT, chat(json!({"n": 3}))).await.expect(200);
     let choices = whole["choices"].as_array().unwrap();
     for (index, choice) in choices.iter().enumerate() {
