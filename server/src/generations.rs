@@ -402,12 +402,15 @@ struct Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
+        let is_refused = !self.generation.is_ended() && self.generation.sequence.get().is_none();
         if !self.generation.is_ended() {
             let error = RequestError::EngineDown("it stopped before the answer ended".to_owned());
             self.generation.append(Entry::Failed(error));
         }
         match &*self.generation.last() {
             Entry::Finished(summary) => self.metrics.generation(summary),
+            // The client was told, and nothing had begun.
+            _ if is_refused => {}
             _ => self.metrics.failed_generation(),
         }
         lock(&self.store).end(&self.generation, self.time.now());

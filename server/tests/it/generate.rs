@@ -193,6 +193,12 @@ async fn a_full_queue_says_when_to_come_back() {
     assert_eq!(refused.headers["retry-after"], "1");
     let error = refused.expect(429);
     assert_eq!(error["error"]["type"], "rate_limit_error");
+    let metrics = call(&app, "GET /metrics", "").await.text;
+    let failed = metrics.lines().find(|line| line.contains("outcome=\"failed\""));
+    assert!(
+        failed.is_none_or(|line| line.ends_with(" 0")),
+        "what is refused never began: {failed:?}"
+    );
     for id in ids {
         call(&app, &format!("POST /v1/generations/{id}/cancel"), "").await.expect(200);
     }
