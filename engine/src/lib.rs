@@ -1,7 +1,8 @@
 //! The engine: fragments, compositions, join policies, sequences and the scheduler.
 //!
 //! One plain thread runs one loop of four verbs: receive, plan, run, commit (`step.rs`).
-//! The loop does no I/O (a tier's own thread does), reads no clock but the one it is given, and knows neither HTTP nor JSON.
+//! The loop does no I/O (the disk tier has a thread of its own), reads no clock but the one it is
+//! given, and knows neither HTTP nor JSON.
 //! `plan` is pure; only `commit` changes who owns a page; only the runner calls the model.
 
 #![forbid(unsafe_code)]

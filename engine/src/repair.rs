@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(crate) struct Repair {
     policy: JoinPolicy,
     pub(crate) places: Places,
-    pub(crate) choice: Choice,
+    choice: Choice,
     /// The rows, once they are chosen: by their sequential positions, ascending.
     pub(crate) selected: Option<Arc<[u32]>>,
     /// What all rows weigh so far, each the sum over the rows scored with.
@@ -58,6 +58,11 @@ impl Repair {
             overlay: None,
             reserved: Vec::new(),
         }
+    }
+
+    /// No row is ever computed again, whatever scores would say.
+    pub(crate) fn changes_nothing(&self) -> bool {
+        matches!(&self.choice, Choice::Rows(rows) if rows.is_empty())
     }
 
     /// Rows that an overlay may need.

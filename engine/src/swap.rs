@@ -9,7 +9,6 @@ use crate::{
     Event, RequestError, SequenceId,
     fragments::{Content, Fragments, Record},
     job::{Job, Reply},
-    policy::Choice,
     sequence::Sequence,
     state::State,
     validate::check_pages,
@@ -53,18 +52,18 @@ impl State {
         let Some(job) = self.jobs().find(is_asked).filter(|job| !job.cancelled) else {
             return Some(Err(RequestError::NotRunning(swap.sequence)));
         };
-        let sequence = job.sequence()?;
+        let Some(sequence) = job.sequence().filter(|sequence| sequence.closing.is_none()) else {
+            return Some(Err(RequestError::NotRunning(swap.sequence)));
+        };
         let contents = match sequence.swapped_in(&self.shape.fingerprint, swap) {
             Ok(contents) => contents,
             Err(error) => return Some(Err(error)),
         };
-        if sequence.closing.is_some() {
-            return Some(Err(RequestError::NotRunning(swap.sequence)));
-        }
         if sequence.output().is_empty() || sequence.rows + 1 != sequence.own.len() {
             return None;
         }
-        Some(self.check_swap(job, &contents).map(|()| self.swap_now(swap, contents)))
+        let checked = sequence.check_end(swap).and_then(|()| self.check_swap(job, &contents));
+        Some(checked.map(|()| self.swap_now(swap, contents)))
     }
 
     /// Refuses fragments that are not there, and more of them than memory holds.
@@ -120,8 +119,7 @@ impl Sequence {
         let Swap { range, with, .. } = swap;
         let refused =
             |given: String, expected| RequestError::OutOfRange { name: "swap", given, expected };
-        let is_plain = |repair: &crate::repair::Repair| matches!(&repair.choice, Choice::Rows(rows) if rows.is_empty());
-        let repair = self.repair.as_ref().filter(|repair| is_plain(repair));
+        let repair = self.repair.as_ref().filter(|repair| repair.changes_nothing());
         let (Some(_), Some(root)) = (repair, &self.root) else {
             let expected =
                 "of a generation after a root, under a policy that computes no rows again";
@@ -131,16 +129,21 @@ impl Sequence {
             let given = format!("{}..{}", range.start, range.end);
             return Err(refused(given, "a range of the composition's placements"));
         }
-        let tokens: usize = with.iter().map(|tokens| tokens.len()).sum();
-        let end = self.start_of(range.start) + tokens;
-        if with.iter().any(|tokens| tokens.is_empty()) || end > self.own_start + self.rows {
-            let expected = "fragments with tokens, which end before the next row";
-            return Err(refused(format!("{tokens} tokens"), expected));
-        }
         if self.placements[range.clone()].iter().any(Content::is_sealed) {
             return Err(refused("a sealed fragment".to_owned(), "in the place of clean ones"));
         }
         Ok(with.iter().map(|tokens| Content::after(fingerprint, root, tokens)).collect())
+    }
+
+    /// Refuses fragments that would hide rows from the next one, by standing after it.
+    fn check_end(&self, swap: &Swap) -> Result<(), RequestError> {
+        let tokens: usize = swap.with.iter().map(|tokens| tokens.len()).sum();
+        if self.start_of(swap.range.start) + tokens <= self.own_start + self.rows {
+            return Ok(());
+        }
+        let (given, expected) =
+            (format!("{tokens} tokens"), "fragments that end before the next row");
+        Err(RequestError::OutOfRange { name: "swap", given, expected })
     }
 
     /// Where a placement begins, or the sequence's own run behind the last.

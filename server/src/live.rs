@@ -95,7 +95,10 @@ impl Live {
         let mut books = self.lock();
         let answer = books.under_way.as_ref().and_then(|asked| asked.answer.as_ref());
         match answer.map(Receiver::try_recv) {
-            Some(Ok(Err(RequestError::NotCached(_)))) => books.under_way = None,
+            // Evicted since, or too long for what was said so far: later.
+            Some(Ok(Err(RequestError::NotCached(_) | RequestError::OutOfRange { .. }))) => {
+                books.under_way = None;
+            }
             Some(Ok(Err(error))) => {
                 tracing::debug!(%error, "a live binding ends");
                 *books = Books::default();

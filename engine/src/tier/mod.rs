@@ -28,9 +28,11 @@ pub struct Entry {
     pub pinned: bool,
 }
 
-/// Where KV goes beyond memory. What is asked about one record takes effect in the order it was asked
-/// in; notices of what was asked for earlier may still come after a record was removed. Called on the loop's thread: nothing here waits for a disk but
+/// Where KV goes beyond memory. Called on the loop's thread: nothing here waits for a disk but
 /// [`Tier::entries`], [`Tier::wait`] and [`Tier::close`].
+///
+/// What is asked about one record takes effect in the order it was asked in; notices of what was
+/// asked for earlier may still come after a record was removed.
 pub trait Tier: Send {
     /// What is there when the engine starts, least recently used first. Called once.
     fn entries(&mut self) -> Vec<Entry>;

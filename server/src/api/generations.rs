@@ -349,7 +349,8 @@ struct GenerationData {
 }
 
 /// A reader's entries as events: `generation.created`, `generation.scored`, `generation.token`,
-/// `generation.text`, `generation.swapped`, `generation.restarted`, then `generation.completed`, `generation.cancelled` or `error`.
+/// `generation.text`, `generation.swapped`, `generation.restarted`, then `generation.completed`,
+/// `generation.cancelled` or `error`.
 pub(crate) fn stream(state: &Arc<AppState>, reader: Reader) -> impl IntoResponse + use<> {
     let state = Arc::clone(state);
     sse::stream_entries(reader, move |reader, sequence, entry| {
