@@ -38,7 +38,7 @@ fn bad_values_are_refused() {
     refuses("cento serve --port 65536");
     refuses("cento serve --context 0");
     refuses("cento serve --log engine=loud");
-    refuses("cento serve --cache-bytes 1");
+    refuses("cento serve --cache-bytes many");
     refuses("cento pull --verify --source hub");
     refuses("cento generate");
 }
