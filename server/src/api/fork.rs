@@ -22,7 +22,8 @@ use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// How to go on. What is absent is as it was asked for.
+/// How to go on. What is absent is as it was asked for. A side context that was bound live stands as it
+/// stood when the generation began.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForkBody {
