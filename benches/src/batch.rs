@@ -8,7 +8,8 @@ use crate::{
 };
 use anyhow::{Context, anyhow, ensure};
 use engine::{
-    Composition, Config, Event, FragmentSpec, JoinPolicy, Placement, Request, Sampling, Stats,
+    Composition, Config, Event, FragmentSpec, JoinPolicy, Placement, Priority, Request, Sampling,
+    Stats,
 };
 use models::{KvDtype, LoadOptions};
 use serde::Serialize;
@@ -187,7 +188,13 @@ impl<'a> Bench<'a> {
             (0..args.fragments as u64).map(|i| tokens(i).into()).collect();
         for tokens in &fragments {
             let (root, tokens) = (session.root.clone(), tokens.clone());
-            let spec = FragmentSpec { tenant: "bench".into(), root, tokens, pin: true };
+            let spec = FragmentSpec {
+                tenant: "bench".into(),
+                root,
+                tokens,
+                priority: Priority::Normal,
+                pin: true,
+            };
             session.engine.put_fragment(spec)?;
         }
         let pages_held = pages_used(&session.engine.stats());
@@ -215,6 +222,7 @@ impl<'a> Bench<'a> {
             max_tokens: self.args.tokens,
             logprobs: None,
             echo: false,
+            priority: Priority::Normal,
             seal: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{cpu::median, session::Session};
 use anyhow::ensure;
-use engine::{Composition, FragmentSpec, JoinPolicy, Placement};
+use engine::{Composition, FragmentSpec, JoinPolicy, Placement, Priority};
 use models::{KvDtype, LoadOptions};
 use serde::Serialize;
 use std::sync::Arc;
@@ -113,6 +113,7 @@ fn put(session: &Session, args: &Args) -> anyhow::Result<Vec<Arc<[u32]>>> {
             tenant: "bench".into(),
             root,
             tokens,
+            priority: Priority::Normal,
             pin: false,
         })?;
     }

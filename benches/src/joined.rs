@@ -2,7 +2,7 @@
 
 use crate::{cpu::median, session::Session};
 use anyhow::ensure;
-use engine::{Composition, FragmentSpec, JoinPolicy};
+use engine::{Composition, FragmentSpec, JoinPolicy, Priority};
 use serde::Serialize;
 
 /// Fragments in the composition.
@@ -35,6 +35,7 @@ pub(crate) fn measure(session: &Session, runs: usize) -> anyhow::Result<Joined> 
             tenant: "bench".into(),
             root: session.root.clone(),
             tokens: tokens.clone(),
+            priority: Priority::Normal,
             pin: false,
         })?;
     }

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, anyhow};
 use engine::{
-    Clock, Composition, Config, Counts, Disk, DiskConfig, Engine, Event, JoinPolicy, Request,
-    Sampling, Tier, Timings,
+    Clock, Composition, Config, Counts, Disk, DiskConfig, Engine, Event, JoinPolicy, Priority,
+    Request, Sampling, Tier, Timings,
 };
 use models::{KV_VERSION, LoadOptions, Model as _, ModelInfo, TokenId};
 use std::{
@@ -160,6 +160,7 @@ impl Session {
             max_tokens,
             logprobs: None,
             echo: false,
+            priority: Priority::Normal,
             seal: None,
         };
         self.engine.submit(request, Box::new(move |event| sender.send(event).is_ok()))?;

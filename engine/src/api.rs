@@ -1,6 +1,6 @@
 //! The engine's plain-data vocabulary: what is asked of it and what it answers.
 
-use crate::{Figures, JoinPolicy, Seal, Sealed, SequenceId};
+use crate::{Figures, JoinPolicy, Priority, Seal, Sealed, SequenceId};
 use models::TokenId;
 use std::{fmt, ops::Range, str::FromStr, sync::Arc};
 
@@ -46,6 +46,8 @@ pub struct FragmentSpec {
     pub tokens: Arc<[TokenId]>,
     /// Keeps its KV from being evicted.
     pub pin: bool,
+    /// How urgent encoding it is.
+    pub priority: Priority,
 }
 
 /// What the engine knows of a fragment.
@@ -146,6 +148,8 @@ impl Sampling {
 pub struct Request {
     /// Whose it is.
     pub tenant: Arc<str>,
+    /// How urgent it is.
+    pub priority: Priority,
     /// What stands before the model.
     pub composition: Composition,
     /// How it is joined.

@@ -2,7 +2,8 @@
 //! put; both need records encoded first, so both are admitted, preempted and ended alike.
 
 use crate::{
-    Composition, FragmentInfo, FragmentSpec, Placement, Request, RequestError, SequenceId,
+    Composition, FragmentInfo, FragmentSpec, Placement, Priority, Request, RequestError,
+    SequenceId,
     fragments::{Content, Fragments},
     overlays::Overlays,
     policy::Places,
@@ -19,6 +20,7 @@ pub(crate) type Reply<T> = Sender<Result<T, RequestError>>;
 pub(crate) struct Job {
     pub(crate) id: SequenceId,
     pub(crate) tenant: Arc<str>,
+    pub(crate) priority: Priority,
     /// Roots and fragments whose KV must be whole before the job's own work; roots first, each
     /// once.
     pub(crate) needs: Vec<Content>,
@@ -51,6 +53,7 @@ impl Job {
         Self {
             id,
             tenant: spec.tenant,
+            priority: spec.priority,
             needs: vec![root, fragment],
             work: Work::Put(Put { pin: spec.pin, reply }),
             cancelled: false,
@@ -58,8 +61,14 @@ impl Job {
     }
 
     pub(crate) fn generate(id: SequenceId, tenant: Arc<str>, sequence: Sequence) -> Self {
-        let needs = Self::needs_of(&sequence);
-        Self { id, tenant, needs, work: Work::Generate(Box::new(sequence)), cancelled: false }
+        let (needs, priority) = (Self::needs_of(&sequence), sequence.request.priority);
+        let work = Work::Generate(Box::new(sequence));
+        Self { id, tenant, priority, needs, work, cancelled: false }
+    }
+
+    /// It generates, and so takes a row of every step.
+    pub(crate) fn is_sequence(&self) -> bool {
+        self.sequence().is_some()
     }
 
     /// A sequence's root and what it places, each once.

@@ -135,9 +135,13 @@ impl Plan {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
+        self.swaps == 0 && self.is_idle()
+    }
+
+    /// Nothing but swaps, which may have to wait for what others do.
+    pub(crate) fn is_idle(&self) -> bool {
         self.loads.is_empty()
             && self.keep.is_none()
-            && self.swaps == 0
             && self.encodes.is_empty()
             && self.repairs.is_empty()
             && self.forwards.is_empty()

@@ -1,20 +1,25 @@
-//! Jobs that wait for a place: first come first served within a tenant, tenants in turn.
+//! Jobs that wait for a place: tenants in turn; a tenant's most urgent first, and first come first
+//! served among those.
 
-use crate::{SequenceId, job::Job};
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use crate::{Priority, SequenceId, job::Job};
+use std::{cmp::Reverse, collections::BTreeMap, ops::Bound, sync::Arc};
 
-/// Waiting jobs by tenant, then by age. A preempted job is older than those that never ran, and
-/// so stands before them.
+/// One tenant's.
+type Line = BTreeMap<(Reverse<Priority>, SequenceId), Job>;
+
+/// Waiting jobs by tenant, then by priority and age. A preempted job is older than those that never
+/// ran, and so stands before them.
 #[derive(Default)]
 pub(crate) struct Queue {
-    tenants: BTreeMap<Arc<str>, BTreeMap<SequenceId, Job>>,
+    tenants: BTreeMap<Arc<str>, Line>,
     /// Whose job was admitted last.
     served: Option<Arc<str>>,
 }
 
 impl Queue {
     pub(crate) fn push(&mut self, job: Job) {
-        let replaced = self.tenants.entry(job.tenant.clone()).or_default().insert(job.id, job);
+        let place = (Reverse(job.priority), job.id);
+        let replaced = self.tenants.entry(job.tenant.clone()).or_default().insert(place, job);
         assert!(replaced.is_none(), "a job waits once");
     }
 
@@ -27,16 +32,16 @@ impl Queue {
     /// Takes a job out.
     pub(crate) fn remove(&mut self, tenant: &Arc<str>, id: SequenceId) -> Option<Job> {
         let jobs = self.tenants.get_mut(tenant)?;
-        let job = jobs.remove(&id);
+        let job = Priority::ALL.iter().find_map(|&priority| jobs.remove(&(Reverse(priority), id)));
         if jobs.is_empty() {
             self.tenants.remove(tenant);
         }
         job
     }
 
-    /// The next `count` jobs to admit: every tenant's first, starting behind the tenant served
-    /// last, then every tenant's second, and so on.
-    pub(crate) fn next(&self, count: usize) -> Vec<&Job> {
+    /// The next jobs to admit, so many generations and fragments to put at most: every tenant's
+    /// first, starting behind the tenant served last, then every tenant's second, and so on.
+    pub(crate) fn next(&self, mut sequences: usize, mut puts: usize) -> Vec<&Job> {
         let served = self.served.as_deref();
         let from = served.map_or(Bound::Unbounded, Bound::Excluded);
         let to = served.map_or(Bound::Excluded(""), Bound::Included);
@@ -44,9 +49,15 @@ impl Queue {
         let ring = after.chain(self.tenants.range::<str, _>((Bound::Unbounded, to)));
         let mut lanes: Vec<_> = ring.map(|(_, jobs)| jobs.values()).collect();
         let mut next = Vec::new();
-        while next.len() < count && !lanes.is_empty() {
+        let mut is_wanted = |job: &&Job| {
+            let left = if job.is_sequence() { &mut sequences } else { &mut puts };
+            let is_wanted = *left > 0;
+            *left -= usize::from(is_wanted);
+            is_wanted
+        };
+        while !lanes.is_empty() {
             lanes.retain_mut(|lane| {
-                next.extend(lane.next().filter(|_| next.len() < count));
+                next.extend(lane.find(&mut is_wanted));
                 lane.len() > 0
             });
         }

@@ -4,19 +4,22 @@
 //! How it can never be stuck:
 //! - A job is admitted when free pages hold its whole prompt *and* every record it lacks; encoding
 //!   and prefill therefore never wait for pages. Only decoding grows, page by page.
-//! - When a decode finds no free page, unused KV is evicted; when there is none, the youngest job
-//!   is preempted. The oldest job is never preempted while another runs, and alone it fits:
-//!   submitting made sure of that, pinned fragments included.
-//! - Jobs are admitted in the queue's order without skipping, so that a large one is not passed
-//!   by for ever.
+//! - When a decode finds no free page, unused KV is evicted; when there is none, the last job is
+//!   preempted: the youngest of the least urgent. The first is never preempted for pages while another
+//!   runs, and alone it fits: submitting made sure of that, pinned fragments included.
+//! - A job gives way to a more urgent one of its tenant that waits, never to one as urgent: of those
+//!   that come, only finitely many are more urgent.
+//! - Jobs are admitted in the queue's order, so that a large one is not passed by for ever. Only
+//!   places are of two kinds, for generations and for fragments to put, so that neither waits for the
+//!   other's.
 //!
 //! Pages freed by this plan are given out by the next one.
 
 use crate::{
-    FragmentId, SequenceId,
+    FragmentId, Priority, SequenceId,
     fragments::Content,
     job::Job,
-    limits::Budget,
+    limits::{Budget, LOW_ROWS_PER_STEP},
     overlays::{Overlay, OverlayId},
     plan::{Admission, Adopted, Encode, Eviction, Forward, Plan, Probe, Repairing},
     policy::Scores,
@@ -51,6 +54,8 @@ pub(crate) fn plan(state: &State, budget: &Budget, plan: &mut Plan) {
     if starved > 0 {
         evict = starved;
         draft.preempt_unless_evictable(starved);
+    } else {
+        draft.make_way(budget.running);
     }
     draft.prefill();
     // What is dropped is gone already, and what that frees is not yet visible in `state`: such a
@@ -90,15 +95,26 @@ struct Kept {
     overlays: BTreeSet<OverlayId>,
 }
 
+impl Kept {
+    fn count_on(&mut self, job: &Job, wanted: &Wanted) {
+        self.records.extend(job.needs.iter().map(|need| need.id));
+        self.prefixes.extend(wanted.prefix.iter().map(|&(id, _)| id));
+        self.overlays.extend(wanted.known);
+    }
+}
+
 impl<'a> Draft<'a> {
     fn end_cancelled(&mut self) {
         let cancelled = self.state.jobs().filter(|job| job.cancelled);
         self.plan.ends.extend(cancelled.map(|job| job.id));
     }
 
-    /// Running jobs that go on, oldest first.
+    /// Running jobs that go on: the most urgent first, and the oldest among those.
     fn going_on(&self) -> impl Iterator<Item = &'a Job> + use<'a> {
-        self.state.running.values().filter(|job| !job.cancelled)
+        let running = &self.state.running;
+        Priority::ALL.iter().flat_map(move |&priority| {
+            running.values().filter(move |job| job.priority == priority && !job.cancelled)
+        })
     }
 
     fn is_joined(&self, job: &Job) -> bool {
@@ -138,7 +154,7 @@ impl<'a> Draft<'a> {
         self.plan.forwards.push(Forward { id, rows, logits, grow });
     }
 
-    /// Sends the youngest job back to wait, unless evicting unused KV is enough for `pages`, or
+    /// Sends the last job back to wait, unless evicting unused KV is enough for `pages`, or
     /// something is about to be freed in another way.
     fn preempt_unless_evictable(&mut self, pages: usize) {
         let is_enough = evictable(self.state, &Kept::default(), pages).1 >= pages;
@@ -146,16 +162,52 @@ impl<'a> Draft<'a> {
             return;
         }
         assert!(self.state.running.len() > 1, "a job alone always finds its pages");
-        let youngest = self.going_on().last().expect("a starving job runs").id;
-        self.plan.forwards.retain(|forward| forward.id != youngest);
-        self.plan.preemptions.push(youngest);
+        let last = self.going_on().last().expect("a starving job runs").id;
+        self.preempt(last);
     }
 
-    /// Fills the step with encoding and prefill, oldest job first.
+    fn preempt(&mut self, id: SequenceId) {
+        self.plan.forwards.retain(|forward| forward.id != id);
+        self.plan.preemptions.push(id);
+    }
+
+    /// Sends a less urgent job of its tenant back to wait, where the next in line finds no place.
+    fn make_way(&mut self, running_max: usize) {
+        if !self.plan.ends.is_empty() || !self.plan.drops.is_empty() {
+            return;
+        }
+        let Some(first) = self.state.waiting.next(1, 1).into_iter().next() else { return };
+        let gives_way = |job: &&Job| {
+            let is_alike = job.is_sequence() == first.is_sequence();
+            is_alike && job.tenant == first.tenant && job.priority < first.priority
+        };
+        let last = self.going_on().filter(gives_way).last();
+        if let Some(last) = last.filter(|_| !first.cancelled && !self.fits(first, running_max)) {
+            self.preempt(last.id);
+        }
+    }
+
+    /// A waiting job finds a place, and pages after evicting what is unused.
+    fn fits(&self, job: &Job, running_max: usize) -> bool {
+        let running = &self.state.running;
+        let alike = running.values().filter(|other| other.is_sequence() == job.is_sequence());
+        let mut kept = Kept::default();
+        let wanted = Wanted::new(self.state, job, &BTreeSet::new());
+        kept.count_on(job, &wanted);
+        let lacking = (wanted.pages() + running.len()).saturating_sub(self.free.len());
+        alike.count() < running_max && evictable(self.state, &kept, lacking).1 >= lacking
+    }
+
+    /// Fills the step with encoding and prefill, in the order of `going_on`.
     fn prefill(&mut self) {
+        let is_urgent = self.going_on().next().is_some_and(|job| job.priority > Priority::Low);
         for job in self.going_on() {
             if self.plan.preemptions.contains(&job.id) {
                 continue;
+            }
+            if is_urgent && job.priority == Priority::Low {
+                // All that follow are of low priority too.
+                self.prefill_rows = self.prefill_rows.min(LOW_ROWS_PER_STEP);
             }
             for need in &job.needs {
                 self.encode(need);
@@ -240,18 +292,18 @@ impl<'a> Draft<'a> {
     }
 
     /// Gives places to waiting jobs in the queue's order, and `kept` what they count on. Returns
-    /// how many pages to evict so that the first that found no place fits.
+    /// how many pages to evict so that the first that found no pages fits.
     fn admit(&mut self, running_max: usize, kept: &mut Kept) -> usize {
         let mut running = self.state.running.len();
+        let sequences = self.state.running.values().filter(|job| job.is_sequence()).count();
         let mut given = BTreeSet::new();
-        for job in self.state.waiting.next(running_max.saturating_sub(running)) {
+        let places = |held: usize| running_max.saturating_sub(held);
+        for job in self.state.waiting.next(places(sequences), places(running - sequences)) {
             if job.cancelled {
                 continue;
             }
             let wanted = Wanted::new(self.state, job, &given);
-            kept.records.extend(job.needs.iter().map(|need| need.id));
-            kept.prefixes.extend(wanted.prefix.iter().map(|&(id, _)| id));
-            kept.overlays.extend(wanted.known);
+            kept.count_on(job, &wanted);
             // A spare page for each running job: an admission should not cause a preemption.
             let pages = wanted.pages() + running;
             if pages > self.free.len() {

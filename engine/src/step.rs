@@ -111,7 +111,7 @@ impl Core {
         self.receive();
         let Self { state, plan, outcome, .. } = self;
         scheduler::plan(state, &self.budget, plan);
-        self.is_waiting = plan.is_empty() && state.stored.is_awaited();
+        self.is_waiting = plan.is_idle() && state.stored.is_awaited();
         let is_busy = !plan.is_empty() || self.is_waiting;
         assert!(state.is_idle() || is_busy, "jobs are there, but nothing to do");
         self.runner.run(plan, state, outcome);

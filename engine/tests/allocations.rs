@@ -1,7 +1,7 @@
 //! A step of decoding allocates nothing: counted, over a real decoder with two threads.
 
 use engine::{
-    Clock, Composition, Config, Core, Engine, FragmentSpec, JoinPolicy, Request, Sampling,
+    Clock, Composition, Config, Core, Engine, FragmentSpec, JoinPolicy, Priority, Request, Sampling,
 };
 use models::{Decoder, KvDtype, LoadOptions, TokenId};
 use std::{path::Path, sync::Arc, time::Duration};
@@ -44,6 +44,7 @@ fn request(policy: JoinPolicy, sampling: Sampling, max_tokens: usize) -> Request
         max_tokens,
         logprobs: None,
         echo: false,
+        priority: Priority::Normal,
         seal: None,
     }
 }
@@ -91,7 +92,13 @@ fn prefill_of_known_size_allocates_for_the_job_alone() {
     let (engine, mut core) = stepwise("llama");
     let mut put_and_encode = |first: TokenId| {
         let tokens = (first..first + 60).collect::<Vec<_>>().into();
-        let spec = FragmentSpec { tenant: "test".into(), root: ROOT.into(), tokens, pin: false };
+        let spec = FragmentSpec {
+            tenant: "test".into(),
+            root: ROOT.into(),
+            tokens,
+            pin: false,
+            priority: Priority::Normal,
+        };
         let reply = engine.begin_put(spec).unwrap();
         let counted = allocation_counter::measure(|| while core.step() {});
         assert!(reply.try_recv().unwrap().is_ok());

@@ -6,7 +6,7 @@
 //! thread, which takes the same lock.
 
 use crate::{AppState, Generation, side::SideContext};
-use engine::{FragmentSpec, RequestError, Swap};
+use engine::{FragmentSpec, Priority, RequestError, Swap};
 use models::TokenId;
 use std::{
     ops::Range,
@@ -157,7 +157,13 @@ fn ask(
     for tokens in &with {
         let (tenant, root) = (Arc::clone(&generation.tenant), Arc::clone(&binding.root));
         let tokens = Arc::clone(tokens);
-        state.engine.put_fragment(FragmentSpec { tenant, root, tokens, pin: false })?;
+        state.engine.put_fragment(FragmentSpec {
+            tenant,
+            root,
+            tokens,
+            pin: false,
+            priority: Priority::Low,
+        })?;
     }
     let range: Range<usize> = binding.start..binding.start + binding.pieces;
     let live = generation.live();

@@ -6,6 +6,7 @@ mod hash_model;
 mod identity;
 mod oracle;
 mod plan;
+mod priority;
 mod real_models;
 mod refusals;
 mod sim;

@@ -1,8 +1,8 @@
 //! The engine over real decoders: random tiny models of every architecture, and SmolLM2.
 
 use engine::{
-    Clock, Composition, Config, Engine, Event, FragmentId, FragmentSpec, JoinPolicy, Request,
-    Sampling, TokenLogprob,
+    Clock, Composition, Config, Engine, Event, FragmentId, FragmentSpec, JoinPolicy, Priority,
+    Request, Sampling, TokenLogprob,
     gates::{self, Bound, Sample},
 };
 use kernels::{PageId, RowAddr, Run, Span};
@@ -77,6 +77,7 @@ fn score_with(
         max_tokens: 0,
         logprobs: Some(5),
         echo: true,
+        priority: Priority::Normal,
         seal: None,
     };
     engine.submit(request, Box::new(move |event| sender.send(event).is_ok())).unwrap();
@@ -346,7 +347,13 @@ fn difference(a: &[TokenLogprob], b: &[TokenLogprob]) -> f32 {
 
 fn put(engine: &Engine, tokens: &[TokenId]) -> (FragmentId, [u8; 32]) {
     let (root, tokens) = (ROOT.into(), tokens.into());
-    let spec = FragmentSpec { tenant: "test".into(), root, tokens, pin: false };
+    let spec = FragmentSpec {
+        tenant: "test".into(),
+        root,
+        tokens,
+        pin: false,
+        priority: Priority::Normal,
+    };
     let id = engine.put_fragment(spec).unwrap().id;
     (id, engine.fragment("test", id, true).unwrap().digest.unwrap())
 }

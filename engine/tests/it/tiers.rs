@@ -3,7 +3,8 @@
 
 use crate::real_models::{ROOT, Still, score, tiny};
 use engine::{
-    Config, Disk, DiskConfig, Engine, FragmentId, FragmentInfo, FragmentSpec, JoinPolicy, Tier,
+    Config, Disk, DiskConfig, Engine, FragmentId, FragmentInfo, FragmentSpec, JoinPolicy, Priority,
+    Tier,
 };
 use models::{KV_VERSION, Model as _, TokenId};
 use std::{fs, path::Path, sync::Arc, time::Duration};
@@ -30,7 +31,8 @@ fn engine(dir: &Path) -> Engine {
 
 fn put(engine: &Engine, tenant: &str, tokens: &[TokenId], pin: bool) -> FragmentInfo {
     let (root, tokens) = (ROOT.into(), tokens.into());
-    engine.put_fragment(FragmentSpec { tenant: tenant.into(), root, tokens, pin }).unwrap()
+    let (tenant, priority) = (tenant.into(), Priority::Normal);
+    engine.put_fragment(FragmentSpec { tenant, root, tokens, pin, priority }).unwrap()
 }
 
 fn digest(engine: &Engine, id: FragmentId) -> Option<[u8; 32]> {

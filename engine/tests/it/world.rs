@@ -3,7 +3,7 @@
 use crate::hash_model::{HashModel, Memory};
 use engine::{
     Clock, Composition, Config, Core, Engine, Event, FragmentInfo, FragmentSpec, JoinPolicy,
-    Request, RequestError, Sampling, SequenceId, Tier,
+    Priority, Request, RequestError, Sampling, SequenceId, Tier,
 };
 use models::{ModelShape, TokenId};
 use std::{
@@ -137,7 +137,13 @@ pub(crate) const GREEDY: Sampling = Sampling {
 };
 
 pub(crate) fn spec(root: &[TokenId], tokens: &[TokenId]) -> FragmentSpec {
-    FragmentSpec { tenant: "t".into(), root: root.into(), tokens: tokens.into(), pin: false }
+    FragmentSpec {
+        tenant: "t".into(),
+        root: root.into(),
+        tokens: tokens.into(),
+        pin: false,
+        priority: Priority::Normal,
+    }
 }
 
 /// A plain request of tenant `t`.
@@ -165,6 +171,7 @@ pub(crate) fn request(
         max_tokens: 6,
         logprobs: None,
         echo: false,
+        priority: Priority::Normal,
         seal: None,
     }
 }

@@ -3,7 +3,7 @@
 use super::{Answer, Backend, Call, Card};
 use crate::{arm::Joined, clock::Monotonic, prompt};
 use anyhow::{Context as _, anyhow};
-use engine::{Composition, Config, Engine, Event, FragmentSpec, Request, Sampling};
+use engine::{Composition, Config, Engine, Event, FragmentSpec, Priority, Request, Sampling};
 use models::{LoadOptions, TokenId};
 use std::{
     sync::{Arc, mpsc},
@@ -59,6 +59,7 @@ impl Backend for Local {
                 tenant: tenant.into(),
                 root: joined.root.clone(),
                 tokens: tokens.clone(),
+                priority: Priority::Normal,
                 pin: false,
             })?;
         }
@@ -83,6 +84,7 @@ impl Backend for Local {
             max_tokens: call.max_tokens,
             logprobs: call.logprobs,
             echo: false,
+            priority: Priority::Normal,
             seal: None,
         };
         self.engine.submit(request, Box::new(move |event| sender.send(event).is_ok()))?;

@@ -7,6 +7,7 @@ use crate::{
         root_tokens, turns_error,
     },
     api::generations::parameters,
+    api::priority::{PriorityBody, priority},
     blocking,
     limits::TAIL_PARTS_MAX,
 };
@@ -38,6 +39,8 @@ pub struct FragmentBody {
     pub root: Option<RootBody>,
     /// Keeps its KV from being evicted (default: false).
     pub pin: Option<bool>,
+    /// How urgent encoding it is (default: `normal`).
+    pub priority: Option<PriorityBody>,
 }
 
 /// A fragment.
@@ -172,7 +175,8 @@ pub async fn put(
         let root = root_tokens(&state, &tenant, body.root.as_ref())?;
         let tokens = own_tokens(&state, &body)?.into();
         let pin = body.pin.unwrap_or(false);
-        let spec = FragmentSpec { tenant: Arc::clone(&tenant.0), root, tokens, pin };
+        let (tenant_name, priority) = (Arc::clone(&tenant.0), priority(body.priority));
+        let spec = FragmentSpec { tenant: tenant_name, root, tokens, pin, priority };
         let info = state.engine.put_fragment(spec)?;
         state.fragment_names.put(&tenant.0, info.id, body.name, state.time.unix_seconds());
         Ok(Json(FragmentObject::new(&state, &tenant, &info)))

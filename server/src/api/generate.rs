@@ -6,6 +6,7 @@ use crate::{
         compose::{Composed, PartBody, RootBody, at_most, check_live, check_tokens, compose},
         deliver::{Delivery, GenerationList},
         generations::GenerationObject,
+        priority::{PriorityBody, priority},
     },
     blocking,
     limits::{LOGPROBS_MAX, MAX_TOKENS_DEFAULT, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX},
@@ -66,6 +67,8 @@ pub struct GenerateBody {
     /// Answers, with seeds that follow each other, 1 to 16 (default: 1). They share the tail's
     /// prefill. More than one come as a list, and not as a stream.
     pub n: Option<i64>,
+    /// How urgent it is (default: `normal`).
+    pub priority: Option<PriorityBody>,
     /// Answer with server-sent events (default: false).
     pub stream: Option<bool>,
     /// Go on when nobody reads; without `stream`, answer at once with 202 (default: false).
@@ -289,6 +292,7 @@ impl GenerateBody {
         let seal = self.seal.unwrap_or(false).then_some(Seal { closing });
         let request = Request {
             tenant: Arc::clone(&tenant.0),
+            priority: priority(self.priority),
             composition,
             policy,
             selected: self.join.as_ref().and_then(JoinBody::selected),

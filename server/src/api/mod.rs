@@ -16,6 +16,7 @@ pub mod generations;
 pub mod health;
 pub mod metrics;
 pub mod openai;
+pub mod priority;
 pub mod side_contexts;
 pub mod tokenize;
 

@@ -4,7 +4,7 @@ use crate::{
     config::GenerateConfig,
     local::{self, Answer, Local},
 };
-use engine::{Composition, Placement, Request};
+use engine::{Composition, Placement, Priority, Request};
 use std::{
     io::{self, Write as _},
     sync::Arc,
@@ -64,6 +64,7 @@ fn request(local: &Local, config: &GenerateConfig) -> anyhow::Result<Request> {
         max_tokens: config.max_tokens,
         logprobs: None,
         echo: false,
+        priority: Priority::Normal,
         seal: None,
     })
 }

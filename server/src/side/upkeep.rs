@@ -6,7 +6,7 @@ use crate::{
     live,
     side::{Kind, Piece, SideContext},
 };
-use engine::FragmentSpec;
+use engine::{FragmentSpec, Priority};
 use models::TokenId;
 use std::sync::Arc;
 
@@ -129,7 +129,13 @@ fn encode(
     tokens: &Arc<[TokenId]>,
 ) -> Result<(), ApiError> {
     let (tenant, root, tokens) = (Arc::clone(tenant), Arc::clone(root), Arc::clone(tokens));
-    state.engine.put_fragment(FragmentSpec { tenant, root, tokens, pin: false })?;
+    state.engine.put_fragment(FragmentSpec {
+        tenant,
+        root,
+        tokens,
+        pin: false,
+        priority: Priority::Low,
+    })?;
     Ok(())
 }
 

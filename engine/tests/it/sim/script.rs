@@ -8,7 +8,8 @@ use crate::{
 };
 use engine::{
     Composition, Config, Event, FinishReason, FragmentId, FragmentInfo, FragmentSpec, JoinPolicy,
-    Placement, Request, RequestError, Sampling, Seal, Sealed, SequenceId, Stats, Swap, Tier,
+    Placement, Priority, Request, RequestError, Sampling, Seal, Sealed, SequenceId, Stats, Swap,
+    Tier,
 };
 use models::{ModelShape, TokenId};
 use std::sync::{Arc, mpsc::Receiver};
@@ -271,7 +272,8 @@ impl Sim {
         let with: Vec<_> = (0..chance.below(3)).map(|_| chance.pick(&self.texts).clone()).collect();
         for tokens in &with {
             let (tenant, root, tokens) = (tenant.clone(), root.clone(), tokens.clone());
-            let spec = FragmentSpec { tenant, root, tokens, pin: false };
+            let spec =
+                FragmentSpec { tenant, root, tokens, pin: false, priority: Priority::Normal };
             if let Ok(answer) = self.world.engine.begin_put(spec.clone()) {
                 self.puts.push((spec, answer));
             }
@@ -317,9 +319,11 @@ impl Sim {
         if max_tokens > 0 && chance.one_in(4) {
             sampling.forced = chance.tokens(1, max_tokens, vocab).to_vec();
         }
+        let priority = priority(chance);
         let seal = chance.one_in(3).then(|| Seal { closing: chance.tokens(1, 3, vocab).to_vec() });
         Request {
             tenant,
+            priority,
             composition: Composition {
                 root,
                 placements,
@@ -344,6 +348,7 @@ impl Sim {
             root: chance.pick(&self.roots).clone(),
             tokens: chance.pick(&self.texts).clone(),
             pin: chance.one_in(6),
+            priority: priority(chance),
         };
         match self.world.engine.begin_put(spec.clone()) {
             Ok(answer) => self.puts.push((spec, answer)),
@@ -577,6 +582,10 @@ fn turns(events: &[Event]) -> Vec<Turn> {
 
 fn boxed(tier: Shelf) -> Box<dyn Tier> {
     Box::new(tier)
+}
+
+fn priority(chance: &mut Chance) -> Priority {
+    *chance.pick(&[Priority::Low, Priority::Normal, Priority::Normal, Priority::High])
 }
 
 fn policy(chance: &mut Chance) -> JoinPolicy {

@@ -23,6 +23,7 @@ use crate::{
     api::{
         deliver::{Delivery, begin},
         generate::{SamplingFields, StopBody},
+        priority::{ServiceTier, priority},
     },
     blocking,
     error::ErrorBody,
@@ -46,7 +47,6 @@ pub const FIELDS: Fields = Fields {
         ("safety_identifier", "nothing is kept per user"),
         ("metadata", "answers are not stored"),
         ("store", "answers are not stored"),
-        ("service_tier", "there is one tier"),
         ("parallel_tool_calls", "there are no tool calls"),
         ("prediction", "a hint about speed"),
         ("prompt_cache_key", "the cache finds prefixes by their tokens"),
@@ -103,6 +103,8 @@ pub struct ChatRequest {
     pub presence_penalty: Option<f64>,
     /// -2 to 2.
     pub frequency_penalty: Option<f64>,
+    /// `priority` is more urgent than other calls of the same API key, `flex` less.
+    pub service_tier: Option<ServiceTier>,
     /// Makes the answer repeatable; drawn without it.
     pub seed: Option<i64>,
     /// Texts that end the answer; at most 16.
@@ -280,6 +282,7 @@ impl ChatRequest {
         let max_tokens = answer_max(new_max.or(old_max), prompt_tokens(&composition), context_max);
         let request = Request {
             tenant: Arc::clone(&tenant.0),
+            priority: priority(self.service_tier),
             composition,
             policy,
             selected,

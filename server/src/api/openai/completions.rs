@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     ApiError, AppState, Entry, JsonBody, Options, Reader, Snapshot, Tenant,
-    api::generate::{SamplingFields, StopBody},
+    api::{
+        generate::{SamplingFields, StopBody},
+        priority::{ServiceTier, priority},
+    },
     blocking,
     error::ErrorBody,
 };
@@ -44,7 +47,6 @@ pub const FIELDS: Fields = Fields {
         ("safety_identifier", "nothing is kept per user"),
         ("metadata", "answers are not stored"),
         ("store", "answers are not stored"),
-        ("service_tier", "there is one tier"),
         ("prompt_cache_key", "the cache finds prefixes by their tokens"),
     ],
     limited: &[
@@ -82,6 +84,8 @@ pub struct CompletionRequest {
     pub frequency_penalty: Option<f64>,
     /// Makes the answers repeatable; drawn without it.
     pub seed: Option<i64>,
+    /// `priority` is more urgent than other calls of the same API key, `flex` less.
+    pub service_tier: Option<ServiceTier>,
     /// Texts that end an answer; at most 16.
     pub stop: Option<StopBody>,
     /// Report log-probabilities with this many alternatives: 0 to 20.
@@ -207,6 +211,7 @@ impl CompletionRequest {
             let context_max = state.engine.shape().context_max;
             let request = Request {
                 tenant: Arc::clone(&tenant.0),
+                priority: priority(self.service_tier),
                 composition: Composition {
                     root: Arc::new([]),
                     placements: Vec::new(),

@@ -6,7 +6,7 @@ use crate::{
     config::EngineConfig,
     local::{self, Answer, Local},
 };
-use engine::{Composition, FragmentId, FragmentSpec, JoinPolicy, Request, Sampling};
+use engine::{Composition, FragmentId, FragmentSpec, JoinPolicy, Priority, Request, Sampling};
 use models::TokenId;
 use passages::{PASSAGES, Passage, QUESTION, REPLACEMENT};
 use std::{
@@ -66,6 +66,7 @@ impl Stage<'_> {
             tenant: TENANT.into(),
             root: self.root(),
             tokens: tokens.clone(),
+            priority: Priority::Normal,
             pin: false,
         };
         let id = self.local.engine.put_fragment(spec)?.id;
@@ -175,6 +176,7 @@ impl Stage<'_> {
             max_tokens: ANSWER_TOKENS,
             logprobs: None,
             echo: false,
+            priority: Priority::Normal,
             seal: None,
         };
         self.local.ask(request, |_| Ok(()))

@@ -1,0 +1,142 @@
+//! Urgent work gets its place and its rows first, and nobody else pays for it.
+
+use crate::world::{CONFIG, World, request, shape, spec};
+use engine::{
+    Config, Event, FragmentSpec,
+    JoinPolicy::{Recompute, Reuse},
+    Priority::{self, High, Low, Normal},
+    Request,
+};
+
+const ONE_PLACE: Config = Config { running_max: 1, ..CONFIG };
+
+fn answering(tokens: usize, tenant: &str, priority: Priority) -> Request {
+    let request = request(Recompute, &[1], &[], &[2]);
+    Request { max_tokens: tokens, tenant: tenant.into(), priority, ..request }
+}
+
+fn steps(world: &mut World, count: usize) {
+    for _ in 0..count {
+        world.step();
+    }
+}
+
+/// The plans of all steps from here to the end.
+fn plans(world: &mut World) -> Vec<String> {
+    let mut planned = Vec::new();
+    while planned.len() < 100 {
+        let plan = world.core.plan_text();
+        if plan == "nothing" {
+            break;
+        }
+        planned.push(plan);
+        world.step();
+    }
+    planned
+}
+
+/// Whom those plans admit, in order.
+fn admitted(world: &mut World) -> Vec<String> {
+    let plans = plans(world);
+    let parts = plans.iter().flat_map(|plan| plan.split(" · "));
+    let admissions = parts.filter_map(|part| part.strip_prefix("admit "));
+    admissions.map(|rest| rest.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_tenants_most_urgent_come_first_and_tenants_take_turns_all_the_same() {
+    let mut world = World::new(shape(4, 20), ONE_PLACE);
+    for (tenant, priority) in [("a", Low), ("a", High), ("b", Low), ("a", Normal), ("a", High)] {
+        world.submit(answering(1, tenant, priority), usize::MAX).unwrap();
+    }
+    assert_eq!(admitted(&mut world), ["2", "3", "5", "4", "1"]);
+}
+
+#[test]
+fn an_urgent_call_takes_the_place_of_a_less_urgent_one_which_loses_nothing() {
+    let alone = World::new(shape(4, 20), ONE_PLACE).answer(answering(8, "t", Low));
+    let mut world = World::new(shape(4, 20), ONE_PLACE);
+    let (_, patient) = world.submit(answering(8, "t", Low), usize::MAX).unwrap();
+    steps(&mut world, 4);
+    let (_, urgent) = world.submit(answering(2, "t", High), usize::MAX).unwrap();
+    let plans = plans(&mut world);
+    assert!(plans[0].contains("preempt 1"), "{plans:?}");
+    assert!(plans[1].starts_with("admit 2 "), "{plans:?}");
+    assert_eq!(tokens(&urgent.lock().unwrap()), tokens(&alone)[..2]);
+    assert_eq!(tokens(&patient.lock().unwrap()), tokens(&alone));
+}
+
+#[test]
+fn nobody_gives_way_to_another_tenant_or_to_one_as_urgent() {
+    for (tenant, priority) in [("other", High), ("t", Normal), ("t", Low)] {
+        let mut world = World::new(shape(4, 20), ONE_PLACE);
+        world.submit(answering(6, "t", Normal), usize::MAX).unwrap();
+        steps(&mut world, 2);
+        world.submit(answering(1, tenant, priority), usize::MAX).unwrap();
+        let plans = plans(&mut world);
+        assert!(!plans.iter().any(|plan| plan.contains("preempt")), "{plans:?}");
+    }
+}
+
+#[test]
+fn where_memory_is_full_the_least_urgent_goes_first() {
+    let mut world = World::new(shape(4, 3), CONFIG);
+    world.submit(answering(7, "t", Low), usize::MAX).unwrap();
+    world.submit(answering(7, "t", Normal), usize::MAX).unwrap();
+    let plans = plans(&mut world);
+    let preempted = plans.iter().filter(|plan| plan.contains("preempt")).collect::<Vec<_>>();
+    assert!(!preempted.is_empty() && preempted.iter().all(|plan| plan.contains("preempt 1")));
+}
+
+#[test]
+fn work_that_nobody_waits_for_gets_a_few_rows_beside_others_and_all_of_them_alone() {
+    let config = Config { prefill_rows_per_step: 28, ..CONFIG };
+    let background = FragmentSpec { priority: Low, ..spec(&[1], &[3; 40]) };
+    let mut world = World::new(shape(4, 40), config);
+    world.submit(answering(3, "t", Normal), usize::MAX).unwrap();
+    let put = world.engine.begin_put(background).unwrap();
+    let plans = plans(&mut world);
+    assert_eq!(
+        plans,
+        [
+            "admit 1 with 1 pages, 0 cached · admit 2 with 11 pages, 0 cached",
+            "forward 1 0..2 · encode 0..1",
+            "forward 1 2..3 · encode 0..16",
+            "forward 1 3..4 · encode 16..32",
+            "encode 32..40",
+        ]
+    );
+    put.recv().unwrap().unwrap();
+}
+
+#[test]
+fn fragments_do_not_wait_for_the_places_of_generations() {
+    let mut world = World::new(shape(4, 40), ONE_PLACE);
+    for _ in 0..3 {
+        world.submit(answering(30, "t", Normal), usize::MAX).unwrap();
+    }
+    world.step();
+    let put = world.engine.begin_put(spec(&[1], &[3; 4])).unwrap();
+    steps(&mut world, 4);
+    assert!(put.try_recv().unwrap().is_ok(), "it was encoded beside the first of the generations");
+}
+
+#[test]
+fn an_urgent_composition_is_not_held_up_by_what_encodes_its_fragment_at_leisure() {
+    let config = Config { prefill_rows_per_step: 28, ..CONFIG };
+    let mut world = World::new(shape(4, 60), config);
+    let put = world.engine.begin_put(FragmentSpec { priority: Low, ..spec(&[1], &[3; 40]) });
+    let request = request(Reuse, &[1], &[&[3; 40]], &[2]);
+    world.submit(Request { max_tokens: 1, ..request }, usize::MAX).unwrap();
+    let plans = plans(&mut world);
+    assert!(plans.iter().any(|plan| plan.contains("encode 0..28")), "{plans:?}");
+    put.unwrap().recv().unwrap().unwrap();
+}
+
+fn tokens(events: &[Event]) -> Vec<u32> {
+    let token = |event: &Event| match event {
+        Event::Token { token, .. } => Some(*token),
+        _ => None,
+    };
+    events.iter().filter_map(token).collect()
+}
