@@ -95,6 +95,8 @@ pub(crate) struct Report {
     /// From sending the cancel to the stream's last event, and to the cancel's own answer.
     cancel_to_end_ms: Option<Percentiles>,
     cancel_to_answer_ms: Option<Percentiles>,
+    /// The longest time in which no client heard anything.
+    longest_silence_ms: f64,
     /// Answers to compositions that had been answered before, and all were the same.
     answers_compared: u64,
     /// Of a server that was started.
@@ -123,6 +125,8 @@ const HEALTH_LIMIT: Duration = Duration::from_secs(30);
 const RISE_MAX_MB: f64 = 16.0;
 /// In shorter runs memory for KV may still be filling.
 const JUDGED_MINUTES: f64 = 5.0;
+/// All clients wait for the same engine: longer than this it did nothing at all.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 const SAMPLES_PER_LINE: usize = 5;
 
@@ -198,7 +202,7 @@ async fn load(args: &Args, base: &str, pid: Option<u32>) -> anyhow::Result<Repor
     while let Some(ended) = clients.join_next().await {
         ended.context("a client")?;
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let (seconds, silence) = (begun.elapsed().as_secs_f64(), world.tally().longest_silence());
     watch.abort();
     // An error says that it was aborted.
     let _ = watch.await;
@@ -209,7 +213,7 @@ async fn load(args: &Args, base: &str, pid: Option<u32>) -> anyhow::Result<Repor
     let at_rest = rest(&api, &before, &mut tally).await?;
     let files = files.zip(pid.and_then(open_files)).map(|(start, end)| [start, end]);
     let memory = Memory::of(&tally.memory);
-    let mut report = Report::new(args, model, seconds, tally);
+    let mut report = Report::new(args, model, (seconds, silence), tally);
     report.judge(args, files, memory);
     report.at_rest = at_rest;
     Ok(report)
@@ -232,9 +236,10 @@ async fn watch(world: Arc<World>, pid: Option<u32>, begun: Instant) {
                 tally.memory.last().map_or(String::new(), |(_, mb)| format!(", {mb:.0} MB"));
             eprintln!(
                 "{seconds:.0} of {all:.0} s, {:.0} s left: {requests} requests, {:.1} tokens per \
-                 second, {} refused by 429, {} violations{memory}",
+                 second, {:.1} s of silence at most, {} refused by 429, {} violations{memory}",
                 (all - seconds).max(0.0),
                 tally.tokens as f64 / seconds,
+                tally.longest_silence().as_secs_f64(),
                 tally.count_of("429"),
                 tally.violations,
             );
@@ -283,8 +288,9 @@ fn is_shown(name: &str) -> bool {
 }
 
 impl Report {
-    fn new(args: &Args, model: String, seconds: f64, tally: Tally) -> Self {
+    fn new(args: &Args, model: String, (seconds, silence): (f64, Duration), tally: Tally) -> Self {
         let limited_429 = tally.count_of("429");
+        let longest_silence_ms = silence.as_secs_f64() * 1e3;
         let times = tally.times;
         Self {
             model,
@@ -300,6 +306,7 @@ impl Report {
             between_tokens_ms: Percentiles::of(times.between_tokens),
             cancel_to_end_ms: Percentiles::of(times.cancel_to_end),
             cancel_to_answer_ms: Percentiles::of(times.cancel_to_answer),
+            longest_silence_ms,
             answers_compared: tally.compared,
             memory: None,
             open_files: None,
@@ -311,6 +318,9 @@ impl Report {
 
     /// What is seen of the process from outside must hold, too.
     fn judge(&mut self, args: &Args, files: Option<[usize; 2]>, memory: Option<Memory>) {
+        if self.longest_silence_ms > SILENCE_MAX.as_secs_f64() * 1e3 {
+            self.violate("nobody heard anything", &format!("for {} ms", self.longest_silence_ms));
+        }
         if let Some([start, end]) = files.filter(|[start, end]| *end > start + args.clients) {
             self.violate("open files", &format!("{end} instead of {start}"));
         }

@@ -24,6 +24,8 @@ const POPULAR: usize = 96;
 /// Streams of numbers from here on are of popular compositions.
 const POPULAR_STREAM: u64 = 1 << 40;
 const TOKENS_MAX: usize = 48;
+/// Of generations: no answer may hang on them.
+const PRIORITIES: [&str; 4] = ["low", "normal", "normal", "high"];
 
 /// A client.
 pub(crate) struct Client {
@@ -214,6 +216,7 @@ impl Client {
         ask.body["temperature"] = json!(0);
         let is_streamed = self.random.percent(70);
         ask.body["stream"] = json!(is_streamed);
+        ask.body["priority"] = json!(PRIORITIES[self.random.below(PRIORITIES.len())]);
         let leave = Leave::draw(&mut self.random);
         let (kind, api) = (if is_streamed { "stream" } else { "generate" }, &self.world.api);
         let sent = now();

@@ -109,6 +109,7 @@ impl Heard {
                 self.tokens.push(token);
                 let ms = at.duration_since(self.latest.unwrap_or(sent)).as_secs_f64() * 1e3;
                 let mut tally = world.tally();
+                tally.hear(at);
                 tally.tokens += 1;
                 match self.latest.replace(at) {
                     None => tally.times.first_token.push(ms),

@@ -1,7 +1,11 @@
 //! What clients saw: counts, times, answers to compare, and what must not be.
 
+use super::now;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
 
 /// Compositions whose answers are kept.
 const ANSWERS_MAX: usize = 8_192;
@@ -18,6 +22,9 @@ pub(crate) struct Tally {
     /// Tokens that came, of streams and of whole answers.
     pub(crate) tokens: u64,
     pub(crate) times: Times,
+    /// When any client heard anything last.
+    heard: Option<Instant>,
+    longest_silence: Duration,
     /// Answers to a composition that had been answered before.
     pub(crate) compared: u64,
     answers: HashMap<String, Answer>,
@@ -77,7 +84,19 @@ impl Answer {
 }
 
 impl Tally {
+    /// Some client heard something.
+    pub(crate) fn hear(&mut self, at: Instant) {
+        self.longest_silence = self.longest_silence();
+        self.heard = Some(at);
+    }
+
+    /// The longest time in which nobody heard anything.
+    pub(crate) fn longest_silence(&self) -> Duration {
+        self.longest_silence.max(self.heard.map_or(Duration::ZERO, |heard| heard.elapsed()))
+    }
+
     pub(crate) fn count(&mut self, kind: &'static str, status: &str) {
+        self.hear(now());
         *self.requests.entry(kind).or_default().entry(status.to_owned()).or_default() += 1;
     }
 
