@@ -1,14 +1,22 @@
-//! Arms: the ways to join that are compared on the same token ids, each with `recompute`.
+//! Arms: what is compared on the same token ids, each with `recompute`: ways to join, over KV in some
+//! number format.
 
 use crate::prompt::Prompt;
 use anyhow::anyhow;
 use engine::JoinPolicy;
-use models::TokenId;
+use models::{KvDtype, TokenId};
 use std::{fmt, str::FromStr, sync::Arc};
+
+/// One way to join, over KV in one format.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Arm {
+    pub(crate) way: Way,
+    pub(crate) kv: KvDtype,
+}
 
 /// One way to join.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Arm {
+pub(crate) enum Way {
     /// A policy, after the item's root.
     Policy(JoinPolicy),
     /// `reuse` of fragments that were encoded with no root at all; the root's tokens are placed
@@ -18,12 +26,16 @@ pub(crate) enum Arm {
     Rechunked,
 }
 
+/// Format of KV where an arm names none.
+pub(crate) const KV: KvDtype = KvDtype::F16;
+
 const NO_ROOT: &str = "reuse-no-root";
 const RECHUNKED: &str = "recompute-rechunked";
 
 /// What an arm puts before the model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Joined {
+    pub(crate) kv: KvDtype,
     pub(crate) policy: JoinPolicy,
     pub(crate) root: Arc<[TokenId]>,
     pub(crate) placements: Vec<Arc<[TokenId]>>,
@@ -31,7 +43,12 @@ pub(crate) struct Joined {
 
 impl Arm {
     /// The oracle.
-    pub(crate) const RECOMPUTE: Self = Self::Policy(JoinPolicy::Recompute);
+    pub(crate) const RECOMPUTE: Self = Self::of(Way::Policy(JoinPolicy::Recompute));
+
+    /// Over KV as it is kept where nothing else is asked for.
+    pub(crate) const fn of(way: Way) -> Self {
+        Self { way, kv: KV }
+    }
 
     /// The arms asked for, each once, `recompute` first whether it was asked for or not.
     pub(crate) fn paired(asked: &[Self]) -> Vec<Self> {
@@ -47,23 +64,31 @@ impl Arm {
     /// Root and fragments as this arm encodes them; their tokens in order are those of any arm.
     pub(crate) fn joined(self, prompt: &Prompt) -> Joined {
         let (root, placements) = (prompt.root.clone(), prompt.placements.clone());
-        match self {
-            Self::Policy(policy) => Joined { policy, root, placements },
-            Self::Rechunked => Joined { policy: JoinPolicy::Recompute, root, placements },
-            Self::NoRoot => {
+        let kv = self.kv;
+        match self.way {
+            Way::Policy(policy) => Joined { kv, policy, root, placements },
+            Way::Rechunked => Joined { kv, policy: JoinPolicy::Recompute, root, placements },
+            Way::NoRoot => {
                 let placements = std::iter::once(root).chain(placements).collect();
-                Joined { policy: JoinPolicy::Reuse, root: Arc::from([]), placements }
+                Joined { kv, policy: JoinPolicy::Reuse, root: Arc::from([]), placements }
             }
         }
     }
 
     /// It looks at fragments that were encoded before, and should find them cached.
     pub(crate) fn reuses(self) -> bool {
-        !matches!(self, Self::Rechunked | Self::Policy(JoinPolicy::Recompute))
+        !matches!(self.way, Way::Rechunked | Way::Policy(JoinPolicy::Recompute))
     }
 }
 
 impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.way.fmt(f)?;
+        if self.kv == KV { Ok(()) } else { write!(f, "@{}", self.kv) }
+    }
+}
+
+impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Policy(policy) => policy.fmt(f),
@@ -74,6 +99,18 @@ impl fmt::Display for Arm {
 }
 
 impl FromStr for Arm {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self, anyhow::Error> {
+        let (way, kv) = match text.split_once('@') {
+            None => (text, KV),
+            Some((way, kv)) => (way, kv.parse()?),
+        };
+        Ok(Self { way: way.parse()?, kv })
+    }
+}
+
+impl FromStr for Way {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self, anyhow::Error> {
@@ -90,24 +127,26 @@ impl FromStr for Arm {
 
 #[cfg(test)]
 mod tests {
-    use super::Arm;
+    use super::{Arm, Way};
     use crate::prompt::Prompt;
     use engine::JoinPolicy;
 
     #[test]
     fn arms_are_read_and_written() {
-        for text in ["recompute", "reuse", "boundary:16", "parallel:0.9,0.9", "reuse-no-root"] {
+        for text in ["recompute", "reuse", "boundary:16", "parallel:0.9,0.9", "reuse@int8"] {
             assert_eq!(text.parse::<Arm>().unwrap().to_string(), text);
         }
         let error = "boundary:-1".parse::<Arm>().unwrap_err().to_string();
         assert!(error.contains("-1"), "{error}");
+        let error = "reuse@int9".parse::<Arm>().unwrap_err().to_string();
+        assert!(error.contains("int9") && error.contains("bf16"), "{error}");
         let error = "reused".parse::<Arm>().unwrap_err().to_string();
         assert!(error.contains("reused") && error.contains("reuse-no-root"), "{error}");
     }
 
     #[test]
     fn recompute_is_always_the_first_and_none_comes_twice() {
-        let reuse = Arm::Policy(JoinPolicy::Reuse);
+        let reuse = Arm::of(Way::Policy(JoinPolicy::Reuse));
         assert_eq!(Arm::paired(&[reuse, Arm::RECOMPUTE, reuse]), [Arm::RECOMPUTE, reuse]);
     }
 

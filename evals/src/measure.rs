@@ -6,7 +6,7 @@
 //! in the tail, a policy that goes by the tail would choose its rows by the answer.
 
 use crate::{
-    arm::{Arm, Joined},
+    arm::{Arm, Joined, KV, Way},
     backend::{Answer, Backend, Call},
     item::Item,
     metrics::{
@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// Likeliest tokens that KL is taken over: as many as the API gives.
 pub(crate) const ALTERNATIVES: usize = 200;
 
-/// Tokens of the first chunk of [`Arm::Rechunked`]: three pages and one, so that every later chunk
+/// Tokens of the first chunk of [`Way::Rechunked`]: three pages and one, so that every later chunk
 /// begins elsewhere than in a plain prefill.
 const FIRST_CHUNK: usize = 97;
 
@@ -72,7 +72,7 @@ impl Measure<'_> {
     fn arm(&mut self, item: &Item, prompt: &Prompt, arm: Arm) -> anyhow::Result<Given> {
         let mut tenant = format!("{}/{}", self.run, item.id);
         let joined = arm.joined(prompt);
-        if arm == Arm::Rechunked {
+        if arm.way == Way::Rechunked {
             // It must not find what `recompute` left in the prefix cache.
             tenant.push_str("/rechunked");
             self.cache_first_chunk(&tenant, prompt)?;
@@ -117,7 +117,7 @@ impl Measure<'_> {
         ensure!(
             self.backend.has_tenants(),
             "{} needs the engine in this process: a server would answer from its prefix cache",
-            Arm::Rechunked
+            Way::Rechunked
         );
         let placed = prompt.placements.iter().flat_map(|tokens| tokens.iter());
         let all: Vec<_> = prompt.root.iter().chain(placed).chain(&prompt.tail).copied().collect();
@@ -125,7 +125,8 @@ impl Measure<'_> {
             return Ok(());
         }
         let root = Arc::from(&all[..FIRST_CHUNK - 1]);
-        let joined = Joined { policy: JoinPolicy::Recompute, root, placements: Vec::new() };
+        let policy = JoinPolicy::Recompute;
+        let joined = Joined { kv: KV, policy, root, placements: Vec::new() };
         let call = Call {
             tenant,
             joined: &joined,
@@ -154,7 +155,7 @@ impl Measure<'_> {
             // The root may be cached: it is shared with whatever came before.
             answer.reused == 0 && answer.prefix_reused <= prompt.root.len()
         };
-        let is_timed = finds_what_it_should && arm != Arm::Rechunked;
+        let is_timed = finds_what_it_should && arm.way != Way::Rechunked;
         Numbers {
             f1: nearness.f1,
             em: nearness.em,

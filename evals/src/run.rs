@@ -1,7 +1,7 @@
 //! `run`: one task under several arms, item by item, and on from where it was stopped.
 
 use crate::{
-    arm::Arm,
+    arm::{Arm, KV, Way},
     backend::{Backend, Http, Local},
     clock::Monotonic,
     item::Item,
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Arms beside `recompute`, which is always the first: join policies (`reuse`,
     /// `parallel:TEMPERATURE,SCALE`, `boundary:TOKENS`, `deviation:RATIO`, `query:RATIO`,
     /// `auto:QUALITY`), `reuse-no-root` (fragments encoded with no root), `recompute-rechunked`
-    /// (the noise floor).
+    /// (the noise floor). `@int8` behind an arm keeps its KV in that format (f16, bf16, f32, int8).
     #[arg(long, num_args = 1.., required = true, value_name = "ARM")]
     policy: Vec<Arm>,
     /// What is asked; `cento-eval tasks` lists them.
@@ -69,9 +69,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let arms = Arm::paired(&args.policy);
     let is_remote = args.server.is_some();
     ensure!(
-        !is_remote || !arms.contains(&Arm::Rechunked),
+        !is_remote || !arms.iter().any(|arm| arm.way == Way::Rechunked),
         "{} needs the engine in this process: a server would answer from its prefix cache",
-        Arm::Rechunked
+        Way::Rechunked
+    );
+    let other = arms.iter().find(|arm| is_remote && arm.kv != KV);
+    ensure!(
+        other.is_none(),
+        "a server has KV in one format, its own: {}",
+        other.unwrap_or(&arms[0])
     );
     let items = task.items(args.seed, args.n, args.fragments, args.data)?;
     let folder = args.json.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -81,7 +87,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let texts = Texts::open(&args.model)?;
     let mut backend: Box<dyn Backend> = match &args.server {
         Some(url) => Box::new(Http::open(url, args.api_key, &args.model)?),
-        None => Box::new(Local::open(&args.model, args.threads)?),
+        None => Box::new(Local::open(&args.model, args.threads, &arms)?),
     };
     let identity = Identity {
         format: FORMAT,

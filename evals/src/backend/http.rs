@@ -140,7 +140,7 @@ impl Backend for Http {
     }
 
     fn generate(&mut self, call: &Call<'_>) -> anyhow::Result<Answer> {
-        let Joined { policy, root, placements } = call.joined;
+        let Joined { policy, root, placements, kv: _ } = call.joined;
         let compose: Vec<_> = placements.iter().map(|tokens| json!({"tokens": tokens})).collect();
         let body = json!({
             "root": {"tokens": root},

@@ -1,10 +1,14 @@
-//! The engine in this process.
+//! The engine in this process: one for each format of KV.
 
 use super::{Answer, Backend, Call, Card};
-use crate::{arm::Joined, clock::Monotonic, prompt};
+use crate::{
+    arm::{Arm, Joined, KV},
+    clock::Monotonic,
+    prompt,
+};
 use anyhow::{Context as _, anyhow};
 use engine::{Composition, Config, Engine, Event, FragmentSpec, Priority, Request, Sampling};
-use models::{LoadOptions, TokenId};
+use models::{KvDtype, LoadOptions, TokenId};
 use std::{
     sync::{Arc, mpsc},
     time::Duration,
@@ -13,33 +17,50 @@ use std::{
 /// Longest silence of the engine before a run gives up.
 const SILENCE_MAX: Duration = Duration::from_mins(15);
 
-/// An engine over a loaded model.
+/// Engines over a loaded model.
 pub(crate) struct Local {
-    engine: Engine,
+    /// That of [`KV`] first.
+    engines: Vec<(KvDtype, Engine)>,
     end_tokens: Vec<TokenId>,
     card: Card,
 }
 
 impl Local {
-    /// Fetches and loads a model.
-    pub(crate) fn open(model: &str, threads: usize) -> anyhow::Result<Self> {
-        let options = LoadOptions { threads, ..LoadOptions::default() };
-        let loaded = models::load(&prompt::path(model)?, &options)?;
-        let threads = if threads == 0 { models::physical_cores() } else { threads };
-        let (decoder, tokenizer) = (Box::new(loaded.decoder), loaded.tokenizer);
-        let end_tokens = tokenizer.end_tokens().to_vec();
-        let clock = Arc::new(Monotonic::start());
-        let engine = Engine::start(decoder, Some(tokenizer), Config::default(), clock);
-        let shape = engine.shape();
+    /// Fetches and loads a model, once for each format of KV that the arms name.
+    pub(crate) fn open(model: &str, threads: usize, arms: &[Arm]) -> anyhow::Result<Self> {
+        let path = prompt::path(model)?;
+        let load = |kv_dtype| {
+            models::load(&path, &LoadOptions { threads, kv_dtype, ..LoadOptions::default() })
+        };
+        let start = |decoder, tokenizer| {
+            let clock = Arc::new(Monotonic::start());
+            Engine::start(Box::new(decoder), Some(tokenizer), Config::default(), clock)
+        };
+        let loaded = load(KV)?;
+        let threads_used = if threads == 0 { models::physical_cores() } else { threads };
+        let end_tokens = loaded.tokenizer.end_tokens().to_vec();
+        let mut engines = vec![(KV, start(loaded.decoder, loaded.tokenizer))];
+        for arm in arms {
+            if engines.iter().all(|(kv, _)| *kv != arm.kv) {
+                let other = load(arm.kv)?;
+                engines.push((arm.kv, start(other.decoder, other.tokenizer)));
+            }
+        }
+        let shape = engines[0].1.shape();
         let card = Card {
             name: model.to_owned(),
             fingerprint: hex(&shape.fingerprint),
             context_max: shape.context_max,
             through: "engine".to_owned(),
             isa: Some(loaded.info.isa),
-            threads: Some(threads),
+            threads: Some(threads_used),
         };
-        Ok(Self { engine, end_tokens, card })
+        Ok(Self { engines, end_tokens, card })
+    }
+
+    fn engine(&self, kv: KvDtype) -> &Engine {
+        let found = self.engines.iter().find(|(own, _)| *own == kv);
+        &found.expect("an engine for every arm").1
     }
 }
 
@@ -55,7 +76,7 @@ impl Backend for Local {
 
     fn encode(&mut self, tenant: &str, joined: &Joined) -> anyhow::Result<()> {
         for tokens in &joined.placements {
-            self.engine.put_fragment(FragmentSpec {
+            self.engine(joined.kv).put_fragment(FragmentSpec {
                 tenant: tenant.into(),
                 root: joined.root.clone(),
                 tokens: tokens.clone(),
@@ -68,7 +89,7 @@ impl Backend for Local {
 
     fn generate(&mut self, call: &Call<'_>) -> anyhow::Result<Answer> {
         let (sender, events) = mpsc::channel();
-        let Joined { policy, root, placements } = call.joined.clone();
+        let Joined { kv, policy, root, placements } = call.joined.clone();
         let request = Request {
             tenant: call.tenant.into(),
             composition: Composition {
@@ -87,7 +108,7 @@ impl Backend for Local {
             priority: Priority::Normal,
             seal: None,
         };
-        self.engine.submit(request, Box::new(move |event| sender.send(event).is_ok()))?;
+        self.engine(kv).submit(request, Box::new(move |event| sender.send(event).is_ok()))?;
         let mut answer = Answer::default();
         loop {
             match events.recv_timeout(SILENCE_MAX).context("the engine fell silent")? {

@@ -72,7 +72,7 @@ fn numbers(backend: &mut dyn Backend) -> Vec<ItemNumbers> {
 fn a_server_gives_the_engines_numbers() {
     let served = Served::start(ApiKeys::parse("tester:secret").unwrap());
     let mut http = Http::open(&served.base(), Some("secret".into()), MODEL).unwrap();
-    let mut local = Local::open(MODEL, 0).unwrap();
+    let mut local = Local::open(MODEL, 0, &[]).unwrap();
     assert_eq!(http.card().fingerprint, local.card().fingerprint);
     assert_eq!(http.card().context_max, local.card().context_max);
     let (over_http, in_process) = (numbers(&mut http), numbers(&mut local));

@@ -2,7 +2,7 @@
 
 use super::measured;
 use crate::{
-    arm::{Arm, Joined},
+    arm::{Arm, Joined, Way},
     backend::{Answer, Backend, Call, Card},
     item::Item,
     journal::Journal,
@@ -60,7 +60,7 @@ impl Backend for Fake {
 fn run(path: &Path, seed: u64, calls_left: usize) -> (anyhow::Result<Record>, usize) {
     let texts = Texts::open("smollm2-135m").unwrap();
     let items = Task::named("needle").unwrap().items(seed, 5, Some(3), None).unwrap();
-    let arms = Arm::paired(&[Arm::Policy(JoinPolicy::Reuse)]);
+    let arms = Arm::paired(&[Arm::of(Way::Policy(JoinPolicy::Reuse))]);
     let card = card(8192);
     let mut fake = Fake { card: card.clone(), calls_left, calls: 0 };
     let measure =
