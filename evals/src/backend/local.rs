@@ -10,11 +10,14 @@ use anyhow::{Context as _, anyhow};
 use engine::{Composition, Config, Engine, Event, FragmentSpec, Priority, Request, Sampling};
 use models::{KvDtype, LoadOptions, TokenId};
 use std::{
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
     time::Duration,
 };
 
-/// Longest silence of the engine before a run gives up.
+/// Longest time without a step of the engine before a run gives up.
 const SILENCE_MAX: Duration = Duration::from_mins(15);
 
 /// Engines over a loaded model.
@@ -61,6 +64,17 @@ impl Local {
     fn engine(&self, kv: KvDtype) -> &Engine {
         let found = self.engines.iter().find(|(own, _)| *own == kv);
         &found.expect("an engine for every arm").1
+    }
+}
+
+/// The next event, waited for as long as the engine steps: a long prefill on a busy machine is silent.
+fn next(engine: &Engine, events: &Receiver<Event>) -> anyhow::Result<Event> {
+    loop {
+        let steps = engine.stats().steps;
+        match events.recv_timeout(SILENCE_MAX) {
+            Err(RecvTimeoutError::Timeout) if engine.stats().steps > steps => {}
+            event => return event.context("the engine fell silent"),
+        }
     }
 }
 
@@ -111,7 +125,7 @@ impl Backend for Local {
         self.engine(kv).submit(request, Box::new(move |event| sender.send(event).is_ok()))?;
         let mut answer = Answer::default();
         loop {
-            match events.recv_timeout(SILENCE_MAX).context("the engine fell silent")? {
+            match next(self.engine(kv), &events)? {
                 Event::Chosen { .. }
                 | Event::Scored { .. }
                 | Event::Swapped { .. }
