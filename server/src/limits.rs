@@ -61,6 +61,13 @@ pub const SIDE_CONTEXTS_MAX: usize = 256;
 pub const SIDE_ENTRIES_MAX: usize = 1_024;
 /// Bytes of an entry: side contexts are small.
 pub const SIDE_ENTRY_BYTES_MAX: usize = 64 << 10;
+/// Events of one side context that are held for readers that come later. A clock that ticks every
+/// second is held for eight minutes; numbers and counts only, so all of a tenant's take a few MB.
+pub const SIDE_EVENTS_MAX: usize = 512;
+/// Lines of an inbox when it does not say: it stands in every call.
+pub const INBOX_LINES_DEFAULT: usize = 16;
+/// Bytes of a message's gist in an inbox: a line.
+pub const INBOX_GIST_BYTES_MAX: usize = 512;
 /// How often side contexts are looked at.
 pub const SIDE_UPKEEP_INTERVAL: Duration = Duration::from_millis(200);
 /// Bytes of a clock's template.

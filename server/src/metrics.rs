@@ -2,13 +2,17 @@
 //!
 //! Each server has a recorder of its own (no process-wide one), so tests run several in a process.
 
-use crate::api::generations::finish_reason;
+use crate::{api::generations::finish_reason, side::Totals};
 use engine::{Stats, Summary};
 use metrics::{counter, describe_counter, describe_gauge, gauge, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 /// Counters, gauges and histograms of one server.
 pub struct Metrics {
@@ -48,6 +52,9 @@ impl Metrics {
                 describe_gauge!(*name, *about);
             }
             for (name, _, about) in COUNTERS {
+                describe_counter!(*name, *about);
+            }
+            for (name, _, about) in SIDE_COUNTERS {
                 describe_counter!(*name, *about);
             }
             // A rate needs the zero before the first.
@@ -96,8 +103,13 @@ impl Metrics {
     }
 
     /// The Prometheus text format.
-    pub(crate) fn render(&self, stats: &Stats) -> String {
-        with_local_recorder(&self.recorder, || record(stats));
+    pub(crate) fn render(&self, stats: &Stats, sides: &Totals) -> String {
+        with_local_recorder(&self.recorder, || {
+            record(stats);
+            for (name, value, _) in SIDE_COUNTERS {
+                counter!(*name).absolute(value(sides).load(Ordering::Relaxed));
+            }
+        });
         self.handle.render()
     }
 }
@@ -165,6 +177,23 @@ const COUNTERS: &[Row<u64>] = &[
     ("cento_evictions_total", |s| s.evictions, "Fragments evicted"),
     ("cento_preemptions_total", |s| s.preemptions, "Generations preempted"),
     ("cento_generations_ended_total", |s| s.generations_ended, "Generations ended in any way"),
+];
+
+/// As [`Row`], of side contexts.
+type SideRow = (&'static str, fn(&Totals) -> &AtomicU64, &'static str);
+
+const SIDE_COUNTERS: &[SideRow] = &[
+    (
+        "cento_side_changes_total",
+        |t| &t.changes,
+        "Changes of side contexts by what came or was taken",
+    ),
+    ("cento_side_rolled_off_total", |t| &t.rolled_off, "Entries that rolled off side contexts"),
+    (
+        "cento_side_source_failures_total",
+        |t| &t.source_failures,
+        "Readings of side contexts' sources that failed",
+    ),
 ];
 
 /// The values of the label `outcome`.

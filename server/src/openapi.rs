@@ -7,7 +7,7 @@
 use crate::api::{
     self, fork, fragments, generate, generations, health, metrics,
     openai::{chat, completions, fields::Fields, models},
-    side_contexts, tokenize,
+    side_contexts, side_entries, side_events, tokenize,
 };
 use axum::Json;
 use utoipa::{
@@ -44,7 +44,9 @@ use utoipa::{
         side_contexts::get,
         side_contexts::patch,
         side_contexts::delete,
-        side_contexts::push,
+        side_entries::push,
+        side_entries::delete,
+        side_events::events,
         tokenize::tokenize,
         tokenize::detokenize,
         models::list_models,

@@ -54,6 +54,7 @@ pub async fn serve(
         }
     };
     keeper.abort();
+    state.side_contexts.close();
     drop(close);
     let engine = state.engine.clone();
     let drained = tokio::task::spawn_blocking(move || engine.shutdown(grace)).await;

@@ -1,4 +1,4 @@
-//! Side contexts: small contexts that the server keeps current (a clock, a feed, a log).
+//! Side contexts: small contexts that the server keeps current (a clock, a feed, a log, an inbox).
 //!
 //! Each is a few short fragments: a clock's time, a feed's entries. A change makes new fragments and
 //! leaves all others as they are, so keeping it current costs its own few tokens. Owns what they hold
@@ -6,9 +6,16 @@
 //! `api/side_contexts.rs`.
 
 mod clock;
+mod entries;
+mod events;
+mod inbox;
 mod upkeep;
 
 pub use clock::{Clock, ClockError};
+pub(crate) use entries::{NewEntry, push_entry, take_entry};
+pub use events::{Bound, SideEvent};
+pub(crate) use events::{EventLog, EventReader, Reading, Totals};
+pub use inbox::{Full, Inbox, Message};
 pub(crate) use upkeep::pieces_tokens;
 pub use upkeep::{refresh, upkeep};
 
@@ -32,6 +39,8 @@ pub enum Kind {
     Feed,
     /// A record; what rolls off leaves a line that says how much.
     Log,
+    /// What waits in a mailbox, written anew with every change.
+    Inbox(Inbox),
 }
 
 impl Kind {
@@ -41,6 +50,7 @@ impl Kind {
             Self::Clock(_) => "clock",
             Self::Feed => "feed",
             Self::Log => "log",
+            Self::Inbox(_) => "inbox",
         }
     }
 }
@@ -50,7 +60,7 @@ impl Kind {
 pub struct Roll {
     /// Tokens of all entries.
     pub tokens: Option<usize>,
-    /// Entries.
+    /// Entries; lines of an inbox.
     pub entries: Option<usize>,
     /// Time since an entry came.
     pub age: Option<Duration>,
@@ -88,7 +98,7 @@ pub struct SideContext {
     pub version: u64,
     /// When it changed last, since the Unix epoch.
     pub changed: Duration,
-    /// Pieces in order: the clock's time, or the entries.
+    /// Pieces in order: the clock's time, the entries, or the inbox's text.
     pub pieces: VecDeque<Piece>,
     /// Entries that rolled off so far.
     pub rolled_off: u64,
@@ -98,6 +108,8 @@ pub struct SideContext {
     pub root: Option<Arc<[TokenId]>>,
     /// The version that is encoded there.
     pub encoded: Option<u64>,
+    /// What happens to it.
+    pub(crate) events: EventLog,
     next: u64,
 }
 
@@ -118,6 +130,7 @@ impl SideContext {
             stub: None,
             root: None,
             encoded: None,
+            events: EventLog::new(Arc::default()),
             next: 1,
         }
     }
@@ -134,45 +147,122 @@ impl SideContext {
 
     /// Adds an entry, and returns its number.
     pub fn push(&mut self, text: String, tokens: Arc<[TokenId]>, now: Duration) -> u64 {
-        let number = self.next;
-        self.next += 1;
+        let number = self.number();
         self.pieces.push_back(Piece { number, at: now, text, tokens });
-        self.change(now);
+        self.change((vec![number], Vec::new()), now);
         number
     }
 
-    /// Puts `text` in the place of all pieces, as a clock does.
-    pub fn replace(&mut self, text: String, tokens: Arc<[TokenId]>, now: Duration) {
-        self.pieces.clear();
-        self.push(text, tokens, now);
+    /// Adds a message to an inbox, and returns its number; the text is still to be written.
+    ///
+    /// # Errors
+    /// It holds as many as it may.
+    pub fn add(&mut self, message: Message) -> Result<u64, Full> {
+        let Kind::Inbox(inbox) = &mut self.kind else { return Err(Full) };
+        let number = self.next;
+        inbox.add(Message { number, ..message })?;
+        self.next += 1;
+        Ok(number)
+    }
+
+    /// Takes an entry away, or a message that was read; false when there is none of that number.
+    pub fn take(&mut self, number: u64, now: Duration) -> bool {
+        if let Kind::Inbox(inbox) = &mut self.kind {
+            return inbox.take(number);
+        }
+        let place = self.pieces.iter().position(|piece| piece.number == number);
+        if let Some(place) = place {
+            self.pieces.remove(place);
+            self.change((Vec::new(), vec![number]), now);
+        }
+        place.is_some()
+    }
+
+    /// The text that is due to be written anew: a clock's when its tick is over, an inbox's when
+    /// something came or was read.
+    ///
+    /// # Errors
+    /// The clock cannot write that time.
+    pub fn due(&self, now: Duration) -> Result<Option<String>, ClockError> {
+        match &self.kind {
+            Kind::Clock(clock) => {
+                let is_over = now.saturating_sub(self.changed) >= clock.tick || self.version == 0;
+                is_over.then(|| clock.write(now)).transpose()
+            }
+            Kind::Inbox(inbox) => Ok(inbox.is_stale().then(|| inbox.write(self.roll.entries))),
+            Kind::Feed | Kind::Log => Ok(None),
+        }
+    }
+
+    /// A text that was due when it was as `before` may be put in place.
+    pub fn still_awaits(&self, before: &Self) -> bool {
+        match (&self.kind, &before.kind) {
+            (Kind::Inbox(inbox), Kind::Inbox(before)) => inbox.is_still(before),
+            _ => true,
+        }
+    }
+
+    /// Puts `text` in the place of all pieces, as clocks and inboxes do.
+    pub fn rewrite(&mut self, text: String, tokens: Arc<[TokenId]>, now: Duration) {
+        let (number, numbers) = if let Kind::Inbox(inbox) = &mut self.kind {
+            let unshown = inbox.show();
+            (0, (unshown.added, unshown.removed))
+        } else {
+            let removed = self.pieces.iter().map(|piece| piece.number).collect();
+            let number = self.number();
+            (number, (vec![number], removed))
+        };
+        self.pieces = [Piece { number, at: now, text, tokens }].into();
+        self.change(numbers, now);
     }
 
     /// Takes off the oldest entries while a bound is passed, and returns their numbers. The newest
     /// entry stays, unless it is too old.
     pub fn roll_off(&mut self, now: Duration) -> Vec<u64> {
-        let Roll { tokens, entries, age } = self.roll;
         let mut gone = Vec::new();
-        while let Some(oldest) = self.pieces.front() {
-            let held: usize = self.pieces.iter().map(|piece| piece.tokens.len()).sum();
-            let is_many = tokens.is_some_and(|most| held > most)
-                || self.pieces.len() > entries.unwrap_or(SIDE_ENTRIES_MAX);
-            let is_old = age.is_some_and(|most| now.saturating_sub(oldest.at) > most);
-            let goes = is_old || is_many && self.pieces.len() > 1;
-            if !goes {
-                break;
-            }
-            gone.extend(self.pieces.pop_front().map(|piece| piece.number));
+        while let Some(why) = self.passed(now) {
+            gone.extend(self.pieces.pop_front().map(|piece| (why, piece.number)));
         }
         if !gone.is_empty() {
             self.rolled_off += gone.len() as u64;
-            self.change(now);
+            (self.version, self.changed) = (self.version + 1, now);
         }
-        gone
+        for run in gone.chunk_by(|(why, _), (next, _)| why == next) {
+            self.events.append(SideEvent::RolledOff {
+                version: self.version,
+                entries: run.iter().map(|(_, number)| *number).collect(),
+                why: run[0].0,
+                tokens: self.tokens(),
+            });
+        }
+        gone.into_iter().map(|(_, number)| number).collect()
     }
 
-    fn change(&mut self, now: Duration) {
-        self.version += 1;
-        self.changed = now;
+    /// The bound for which the oldest entry is to go.
+    fn passed(&self, now: Duration) -> Option<Bound> {
+        let Roll { tokens, entries, age } = self.roll;
+        let oldest = self.pieces.front()?;
+        let held: usize = self.pieces.iter().map(|piece| piece.tokens.len()).sum();
+        if age.is_some_and(|most| now.saturating_sub(oldest.at) > most) {
+            Some(Bound::Age)
+        } else if self.pieces.len() == 1 {
+            None
+        } else if self.pieces.len() > entries.unwrap_or(SIDE_ENTRIES_MAX) {
+            Some(Bound::Entries)
+        } else {
+            tokens.is_some_and(|most| held > most).then_some(Bound::Tokens)
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn change(&mut self, (added, removed): (Vec<u64>, Vec<u64>), now: Duration) {
+        (self.version, self.changed) = (self.version + 1, now);
+        let (version, tokens) = (self.version, self.tokens());
+        self.events.append(SideEvent::Changed { version, added, removed, tokens, at: now });
     }
 }
 
@@ -180,6 +270,7 @@ impl SideContext {
 #[derive(Debug, Default)]
 pub struct SideContexts {
     contexts: Mutex<BTreeMap<(Arc<str>, String), SideContext>>,
+    totals: Arc<Totals>,
 }
 
 impl SideContexts {
@@ -192,7 +283,8 @@ impl SideContexts {
     ///
     /// # Errors
     /// The tenant has as many as it may.
-    pub fn add(&self, tenant: &Arc<str>, context: SideContext) -> Result<(), ApiError> {
+    pub fn add(&self, tenant: &Arc<str>, mut context: SideContext) -> Result<(), ApiError> {
+        context.events = EventLog::new(Arc::clone(&self.totals));
         let mut contexts = self.lock();
         let held = contexts.keys().filter(|(owner, _)| owner == tenant).count();
         if held >= SIDE_CONTEXTS_MAX {
@@ -239,7 +331,21 @@ impl SideContexts {
     /// There is none of that id.
     pub fn remove(&self, tenant: &Arc<str>, id: &str) -> Result<SideContext, ApiError> {
         let removed = self.lock().remove(&(Arc::clone(tenant), id.to_owned()));
-        removed.ok_or_else(|| unknown(id))
+        let removed = removed.ok_or_else(|| unknown(id))?;
+        removed.events.append(SideEvent::Deleted);
+        Ok(removed)
+    }
+
+    /// Ends readers' streams: the server stops.
+    pub(crate) fn close(&self) {
+        for context in self.lock().values() {
+            context.events.close();
+        }
+    }
+
+    /// What all of them went through so far.
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     /// Ids of all, each with its tenant.
@@ -258,49 +364,4 @@ fn unknown(id: &str) -> ApiError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seconds(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    fn filled(roll: Roll) -> SideContext {
-        let mut context = SideContext::new("sc_1".into(), Kind::Feed, seconds(0));
-        context.roll = roll;
-        for n in 1..=5 {
-            context.push(format!("entry {n}"), vec![0; n as usize].into(), seconds(n));
-        }
-        context
-    }
-
-    #[test]
-    fn the_oldest_entries_roll_off_while_a_bound_is_passed() {
-        for (roll, gone) in [
-            (Roll::default(), vec![]),
-            (Roll { entries: Some(2), ..Roll::default() }, vec![1, 2, 3]),
-            (Roll { tokens: Some(9), ..Roll::default() }, vec![1, 2, 3]),
-            (Roll { tokens: Some(8), ..Roll::default() }, vec![1, 2, 3, 4]),
-            (Roll { age: Some(seconds(3)), ..Roll::default() }, vec![1, 2]),
-            // The newest stays, however large, unless it is too old.
-            (Roll { tokens: Some(1), ..Roll::default() }, vec![1, 2, 3, 4]),
-            (Roll { age: Some(seconds(0)), ..Roll::default() }, vec![1, 2, 3, 4, 5]),
-        ] {
-            let mut context = filled(roll);
-            let version = context.version;
-            assert_eq!(context.roll_off(seconds(6)), gone, "{roll:?}");
-            assert_eq!(context.version > version, !gone.is_empty(), "a change is a version");
-            assert_eq!(context.rolled_off, gone.len() as u64);
-        }
-    }
-
-    #[test]
-    fn tenants_have_their_own() {
-        let contexts = SideContexts::new();
-        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        contexts.add(&a, filled(Roll::default())).unwrap();
-        assert!(contexts.get(&a, "sc_1").is_ok() && contexts.get(&b, "sc_1").is_err());
-        assert!(contexts.list(&b).is_empty() && contexts.remove(&b, "sc_1").is_err());
-        assert_eq!(contexts.remove(&a, "sc_1").unwrap().pieces.len(), 5);
-    }
-}
+mod tests;

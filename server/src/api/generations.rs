@@ -439,14 +439,7 @@ pub async fn events(
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
     let generation = state.generations.get(&tenant, &id)?;
-    let header = headers.get("last-event-id").map(|value| {
-        let text = value.to_str().unwrap_or_default();
-        text.parse::<usize>().map_err(|_| {
-            let message = format!("Last-Event-ID is {text:?}; it must be an event's number");
-            ApiError::bad_request("Last-Event-ID", message)
-        })
-    });
-    let seen = query.starting_after.or(header.transpose()?);
+    let seen = sse::seen(query.starting_after, &headers)?;
     let next = seen.map_or(0, |seen| seen.saturating_add(1));
     Ok(stream(&state, Reader::attach(generation, next)))
 }

@@ -13,6 +13,6 @@ use std::sync::Arc;
     (status = 200, body = String, content_type = "text/plain"),
 ))]
 pub async fn metrics(State(state): State<Arc<AppState>>) -> Response {
-    let text = state.metrics.render(&state.engine.stats());
+    let text = state.metrics.render(&state.engine.stats(), state.side_contexts.totals());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

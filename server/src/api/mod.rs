@@ -3,7 +3,7 @@
 use crate::{AppState, openapi::get_description};
 use axum::{
     Json, Router,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub mod metrics;
 pub mod openai;
 pub mod priority;
 pub mod side_contexts;
+pub mod side_entries;
+pub mod side_events;
 pub mod tokenize;
 
 /// Routes that need an API key where there are any.
@@ -35,7 +37,9 @@ pub(crate) fn keyed_routes() -> Router<Arc<AppState>> {
             "/v1/side-contexts/{id}",
             get(side_contexts::get).patch(side_contexts::patch).delete(side_contexts::delete),
         )
-        .route("/v1/side-contexts/{id}/entries", post(side_contexts::push))
+        .route("/v1/side-contexts/{id}/entries", post(side_entries::push))
+        .route("/v1/side-contexts/{id}/entries/{number}", delete(side_entries::delete))
+        .route("/v1/side-contexts/{id}/events", get(side_events::events))
         .route("/v1/tokenize", post(tokenize::tokenize))
         .route("/v1/detokenize", post(tokenize::detokenize))
         .route("/metrics", get(metrics::metrics))
@@ -79,6 +83,8 @@ const ENDPOINTS: &[&str] = &[
     "PATCH /v1/side-contexts/{id}",
     "DELETE /v1/side-contexts/{id}",
     "POST /v1/side-contexts/{id}/entries",
+    "DELETE /v1/side-contexts/{id}/entries/{number}",
+    "GET /v1/side-contexts/{id}/events",
     "POST /v1/tokenize",
     "POST /v1/detokenize",
     "GET /v1/models",

@@ -2,14 +2,11 @@
 
 use crate::{
     ApiError, AppState, JsonBody, Tenant,
-    api::{
-        compose::{at_most, check_name},
-        generate::out_of_range,
-    },
+    api::{compose::check_name, generate::out_of_range},
     blocking,
-    limits::{SIDE_ENTRIES_MAX, SIDE_ENTRY_BYTES_MAX},
+    limits::SIDE_ENTRIES_MAX,
     random_id,
-    side::{Clock, ClockError, Kind, Roll, SideContext, refresh},
+    side::{Clock, ClockError, Inbox, Kind, Message, Roll, SideContext, refresh},
 };
 use axum::{
     Json,
@@ -23,8 +20,9 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SideContextBody {
-    /// `clock` (the time), `feed` (entries; what rolls off is gone) or `log` (entries; what rolls off
-    /// leaves a line that says how many).
+    /// `clock` (the time), `feed` (entries; what rolls off is gone), `log` (entries; what rolls off
+    /// leaves a line that says how many) or `inbox` (what waits in a mailbox: a count, and a line for
+    /// each message).
     pub kind: String,
     /// A name for listings.
     pub name: Option<String>,
@@ -39,7 +37,7 @@ pub struct SideContextBody {
     /// `feed`, `log`: tokens of all entries. The oldest roll off while any bound is passed; the newest
     /// stays, unless it is too old.
     pub max_tokens: Option<usize>,
-    /// `feed`, `log`: entries (at most 1,024).
+    /// `feed`, `log`: entries (at most 1,024). `inbox`: lines (default: 16); the rest is counted.
     pub max_entries: Option<usize>,
     /// `feed`, `log`: seconds since an entry came.
     pub max_age_seconds: Option<f64>,
@@ -67,18 +65,10 @@ pub struct SideContextPatch {
     pub tick_seconds: Option<f64>,
     /// `feed`, `log`: bounds that are not given stay.
     pub max_tokens: Option<usize>,
-    /// `feed`, `log`.
+    /// `feed`, `log`, `inbox`.
     pub max_entries: Option<usize>,
     /// `feed`, `log`.
     pub max_age_seconds: Option<f64>,
-}
-
-/// An entry to add.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EntryBody {
-    /// Its text. Special tokens written in it stay text.
-    pub text: String,
 }
 
 /// A side context.
@@ -90,7 +80,7 @@ pub struct SideContextObject {
     pub object: &'static str,
     /// When it was made, in Unix seconds.
     pub created: u64,
-    /// `clock`, `feed` or `log`.
+    /// `clock`, `feed`, `log` or `inbox`.
     pub kind: &'static str,
     /// The client's name for it.
     pub name: Option<String>,
@@ -100,16 +90,35 @@ pub struct SideContextObject {
     pub age_ms: f64,
     /// Its length in tokens.
     pub tokens: usize,
-    /// What it holds, in order.
+    /// What stands in a composition, in order: the entries, or the one text of a clock or an inbox.
     pub entries: Vec<EntryObject>,
     /// Entries that rolled off so far.
     pub rolled_off: u64,
+    /// `inbox`: messages that wait, the newest last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Vec<MessageObject>>,
+}
+
+/// A message that waits in an inbox.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct MessageObject {
+    /// Its number, by which it is taken away when it was read.
+    pub number: u64,
+    /// When it came, in Unix seconds.
+    pub created: u64,
+    /// Who sent it.
+    pub from: Option<String>,
+    /// What it is about.
+    pub gist: String,
+    /// Its id.
+    pub message: Option<String>,
 }
 
 /// An entry of a side context.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct EntryObject {
-    /// Counts up within its context; 0 is a log's own line about what rolled off.
+    /// Counts up within its context; 0 is what the context says itself: an inbox's text, a log's line
+    /// about what rolled off.
     pub number: u64,
     /// When it came, in Unix seconds.
     pub created: u64,
@@ -117,17 +126,6 @@ pub struct EntryObject {
     pub tokens: usize,
     /// Its text.
     pub text: String,
-}
-
-/// What became of a pushed entry.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct EntryPushed {
-    /// Its number.
-    pub number: u64,
-    /// The context's version with it.
-    pub version: u64,
-    /// Numbers of the entries that rolled off for it.
-    pub rolled_off: Vec<u64>,
 }
 
 /// Side contexts.
@@ -169,6 +167,22 @@ impl SideContextObject {
             tokens: context.tokens(),
             entries: entries.collect(),
             rolled_off: context.rolled_off,
+            waiting: match &context.kind {
+                Kind::Inbox(inbox) => Some(inbox.waiting().map(MessageObject::from).collect()),
+                Kind::Clock(_) | Kind::Feed | Kind::Log => None,
+            },
+        }
+    }
+}
+
+impl From<&Message> for MessageObject {
+    fn from(message: &Message) -> Self {
+        Self {
+            number: message.number,
+            created: message.at.as_secs(),
+            from: message.from.clone(),
+            gist: message.gist.clone(),
+            message: message.id.clone(),
         }
     }
 }
@@ -223,16 +237,23 @@ impl ClockFields<'_> {
     }
 }
 
-/// 400: a clock has no entries, and entries have no clock.
+/// 400: a clock has no entries, entries have no clock, and no message of an inbox goes unread.
 fn refuse_others(kind: &Kind, clock: &ClockFields<'_>, roll: RollFields) -> Result<(), ApiError> {
+    let clock = clock.is_given().then_some("template, time_zone, tick_seconds");
     let refused = match kind {
         Kind::Clock(_) => roll.is_given().then_some("max_tokens, max_entries, max_age_seconds"),
-        Kind::Feed | Kind::Log => clock.is_given().then_some("template, time_zone, tick_seconds"),
+        Kind::Feed | Kind::Log => clock,
+        Kind::Inbox(_) => {
+            let rolls = roll.tokens.is_some() || roll.age_seconds.is_some();
+            clock.or(rolls.then_some("max_tokens, max_age_seconds"))
+        }
     };
     match refused {
         None => Ok(()),
         Some(fields) => {
-            let message = format!("a {} takes none of {fields}", kind.name());
+            let name = kind.name();
+            let article = if name == "inbox" { "an" } else { "a" };
+            let message = format!("{article} {name} takes none of {fields}");
             Err(ApiError::bad_request("kind", message).with_code("unknown_field"))
         }
     }
@@ -257,8 +278,9 @@ pub async fn create(
             "clock" => Kind::Clock(clock.clock()?),
             "feed" => Kind::Feed,
             "log" => Kind::Log,
+            "inbox" => Kind::Inbox(Inbox::default()),
             other => {
-                let message = format!("no kind {other:?}; there are clock, feed, log");
+                let message = format!("no kind {other:?}; there are clock, feed, log, inbox");
                 return Err(ApiError::bad_request("kind", message).with_code("unknown_kind"));
             }
         };
@@ -334,6 +356,9 @@ pub async fn patch(
                 // Written anew at once.
                 (context.kind, context.changed) = (Kind::Clock(clock), Duration::ZERO);
             }
+            if let (Kind::Inbox(inbox), Some(_)) = (&mut context.kind, roll.entries) {
+                inbox.touch();
+            }
             let held = context.roll;
             context.roll = Roll {
                 tokens: roll.tokens.or(held.tokens),
@@ -361,37 +386,4 @@ pub async fn delete(
 ) -> Result<Json<SideContextDeleted>, ApiError> {
     state.side_contexts.remove(&tenant.0, &id)?;
     Ok(Json(SideContextDeleted { id, object: "side_context", deleted: true }))
-}
-
-/// Adds an entry to a feed or a log.
-#[utoipa::path(post, path = "/v1/side-contexts/{id}/entries", operation_id = "push_entry",
-    request_body = EntryBody, responses(
-    (status = 200, body = EntryPushed),
-    (status = 400, body = crate::error::ErrorBody),
-    (status = 404, body = crate::error::ErrorBody),
-))]
-pub async fn push(
-    State(state): State<Arc<AppState>>,
-    tenant: Tenant,
-    Path(id): Path<String>,
-    JsonBody(body): JsonBody<EntryBody>,
-) -> Result<Json<EntryPushed>, ApiError> {
-    blocking(move || {
-        at_most("text", "bytes", body.text.len(), SIDE_ENTRY_BYTES_MAX)?;
-        let context = state.side_contexts.get(&tenant.0, &id)?;
-        if let Kind::Clock(_) = context.kind {
-            let message = "a clock takes no entries; it writes the time by itself";
-            return Err(ApiError::bad_request("id", message).with_code("no_entries"));
-        }
-        let tokens = crate::side::pieces_tokens(&state, &context, &body.text)?;
-        let now = state.time.unix();
-        let (number, version, rolled_off) =
-            state.side_contexts.with(&tenant.0, &id, |context| {
-                let number = context.push(body.text, tokens, now);
-                let rolled_off = context.roll_off(now);
-                (number, context.version, rolled_off)
-            })?;
-        Ok(Json(EntryPushed { number, version, rolled_off }))
-    })
-    .await
 }

@@ -38,8 +38,8 @@ pub async fn upkeep(state: Arc<AppState>) {
     }
 }
 
-/// A side context as it is now: a clock whose tick is over is written anew, and what is too old rolls
-/// off. With a root, what changed is encoded there, and what it replaces is forgotten. Blocking.
+/// A side context as it is now: a clock whose tick is over and an inbox that changed are written anew,
+/// and what is too old rolls off. With a root, what changed is encoded there, and what it replaces is forgotten. Blocking.
 ///
 /// # Errors
 /// There is none of that id, or the engine refuses its tokens.
@@ -51,24 +51,17 @@ pub fn refresh(
 ) -> Result<SideContext, ApiError> {
     let now = state.time.unix();
     let before = state.side_contexts.get(tenant, id)?;
-    let clock = match &before.kind {
-        Kind::Clock(clock)
-            if now.saturating_sub(before.changed) >= clock.tick || before.version == 0 =>
-        {
-            Some(clock.write(now).map_err(|error| ApiError::internal(error.to_string()))?)
-        }
-        _ => None,
-    };
-    let written =
-        clock.map(|text| pieces_tokens(state, &before, &text).map(|tokens| (text, tokens)));
+    let due = before.due(now).map_err(|error| ApiError::internal(error.to_string()))?;
+    let written = due.map(|text| pieces_tokens(state, &before, &text).map(|tokens| (text, tokens)));
     let written = written.transpose()?;
     if let (Some((_, tokens)), Some(root)) = (&written, root) {
         // Ahead of the swap, so that a call finds either version encoded.
         encode(state, tenant, root, tokens)?;
     }
     let after = state.side_contexts.with(tenant, id, |context| {
-        if let Some((text, tokens)) = written {
-            context.replace(text, tokens, now);
+        // Where something came meanwhile, whoever brought it writes it.
+        if let Some((text, tokens)) = written.filter(|_| context.still_awaits(&before)) {
+            context.rewrite(text, tokens, now);
         }
         context.roll_off(now);
         context.clone()
@@ -140,7 +133,7 @@ fn encode(
 }
 
 /// Forgets the fragments of pieces that are gone, but for those that a client put itself.
-fn forget(
+pub(super) fn forget(
     state: &AppState,
     tenant: &Arc<str>,
     root: &Arc<[TokenId]>,
