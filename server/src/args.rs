@@ -4,7 +4,10 @@
 //! Every setting has one name: the flag `--kv-memory` is the variable `CENTO_KV_MEMORY`. A flag
 //! wins over its variable; a variable that does not parse is an error, never ignored.
 
-use crate::Bytes;
+use crate::{
+    Bytes,
+    sources::{CommandLine, Host},
+};
 use clap::{Parser, Subcommand, ValueEnum};
 use engine::JoinPolicy;
 use kernels::{Isa, KvDtype};
@@ -121,6 +124,7 @@ Examples:
   cento serve --model qwen2.5-coder-0.5b --port 9000
   cento serve --cache-bytes 20GiB        keep KV on disk, over restarts
   cento serve --model ./model.gguf --host 0.0.0.0 --api-key-file keys.txt
+  cento serve --allow-file /var/log --allow-command load='uptime'
   curl http://127.0.0.1:8080/v1/models
 The API is described at /openapi.json; /health and /metrics watch it.")]
 pub struct ServeArgs {
@@ -167,6 +171,24 @@ pub struct ServeArgs {
     /// Generations that run at once.
     #[arg(long, env = "CENTO_RUNNING", value_name = "N", default_value = "8")]
     pub running: NonZeroUsize,
+
+    /// A folder whose files side contexts may follow, with all that is below it. Repeat for more; in
+    /// the variable, one on a line [default: none].
+    #[arg(long, env = "CENTO_ALLOW_FILE", value_name = "FOLDER", value_delimiter = '\n')]
+    pub allow_file: Vec<PathBuf>,
+
+    /// A host that side contexts may be fed from over HTTP, by name or address; * for every host with
+    /// a public address (this machine and its networks only where they are given themselves). Repeat
+    /// for more; in the variable, one on a line [default: none].
+    #[arg(long, env = "CENTO_ALLOW_URL", value_name = "HOST", value_delimiter = '\n')]
+    pub allow_url: Vec<Host>,
+
+    /// A command whose output side contexts may be fed from, and the name they know it by: NAME='PROGRAM
+    /// ARGUMENTS', split into words as in a shell, and run without one. Repeat for more; in the
+    /// variable, one on a line [default: none].
+    #[arg(long, env = "CENTO_ALLOW_COMMAND", value_name = "NAME=COMMAND", value_delimiter = '\n')]
+    #[arg(value_parser = parse_command)]
+    pub allow_command: Vec<(String, CommandLine)>,
 
     /// When told to stop: seconds that running generations are given to end. A second signal stops
     /// at once.
@@ -354,6 +376,15 @@ impl FromStr for Seconds {
             _ => Err("expected seconds, more than 0 and at most 31536000".to_owned()),
         }
     }
+}
+
+fn parse_command(text: &str) -> Result<(String, CommandLine), String> {
+    let (name, line) = text.split_once('=').ok_or("expected NAME=COMMAND")?;
+    let is_word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || !name.chars().all(is_word) {
+        return Err(format!("{name:?} is no name: use letters, digits, and - _ ."));
+    }
+    Ok((name.to_owned(), line.parse()?))
 }
 
 fn parse_filter(text: &str) -> Result<String, String> {

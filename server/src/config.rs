@@ -5,10 +5,12 @@
 use crate::{
     ApiKeys, Bytes,
     args::{Device, EngineArgs, GenerateArgs, ServeArgs},
+    sources::{Allowed, CommandLine, Folders, Host, Hosts},
 };
 use engine::{JoinPolicy, Sampling};
 use kernels::{Isa, KvDtype};
 use std::{
+    collections::BTreeMap,
     fs, io,
     io::Read as _,
     net::{SocketAddr, ToSocketAddrs as _},
@@ -121,6 +123,8 @@ pub struct ServeConfig {
     pub api_keys: ApiKeys,
     /// Where KV is kept on disk, and how much of it; `None`: nowhere.
     pub cache: Option<CacheConfig>,
+    /// What side contexts may be fed from.
+    pub allowed: Allowed,
     /// Largest request body in bytes.
     pub body_bytes_max: usize,
     /// Longest time one request may take.
@@ -150,6 +154,7 @@ impl TryFrom<ServeArgs> for ServeConfig {
             address,
             api_keys,
             cache: CacheConfig::resolve(args.cache_dir, args.cache_bytes)?,
+            allowed: allowed(args.allow_file, args.allow_url, args.allow_command)?,
             body_bytes_max,
             request_timeout: Duration::from_secs_f64(args.request_timeout.0),
             grace: Duration::from_secs(args.grace.into()),
@@ -318,6 +323,12 @@ pub enum ConfigError {
     /// No folder to keep KV in.
     #[error("--cache-dir: {0}")]
     CacheDir(#[source] models::catalogue::CatalogueError),
+    /// Two commands of one name.
+    #[error("--allow-command {name}: there are two of that name")]
+    CommandTwice {
+        /// The name.
+        name: String,
+    },
     /// Nothing to continue.
     #[error("the prompt is empty")]
     EmptyPrompt,
@@ -337,6 +348,25 @@ const KV_MEMORY_MIN: Bytes = Bytes(1 << 20);
 const CACHE_BYTES_MIN: Bytes = Bytes(64 << 20);
 /// Under this no useful request fits.
 const BODY_LIMIT_MIN: Bytes = Bytes(1 << 10);
+
+fn allowed(
+    folders: Vec<PathBuf>,
+    hosts: Vec<Host>,
+    listed: Vec<(String, CommandLine)>,
+) -> Result<Allowed, ConfigError> {
+    let folders = Folders::new(folders).map_err(|(path, cause)| ConfigError::Unreadable {
+        flag: "--allow-file",
+        path,
+        cause,
+    })?;
+    let mut commands = BTreeMap::new();
+    for (name, line) in listed {
+        if commands.insert(name.clone(), line).is_some() {
+            return Err(ConfigError::CommandTwice { name });
+        }
+    }
+    Ok(Allowed { folders, hosts: Hosts::new(hosts), commands })
+}
 
 fn read_api_keys(path: &Path) -> Result<ApiKeys, ConfigError> {
     let text = fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {

@@ -28,6 +28,7 @@ mod random;
 mod serving;
 pub mod side;
 mod snapshot;
+pub mod sources;
 pub mod sse;
 mod state;
 mod time;

@@ -77,6 +77,46 @@ pub const CLOCK_TICK_MIN: Duration = Duration::from_millis(100);
 /// A day.
 pub const CLOCK_TICK_MAX: Duration = Duration::from_hours(24);
 
+/// Sources of one tenant: each is a task, and may be a process.
+pub const SOURCES_MAX: usize = 16;
+/// How often a followed file is looked at.
+pub const SOURCE_FILE_INTERVAL: Duration = Duration::from_millis(500);
+/// Bytes that one look at a file reads; the rest waits for the next. Tokens of half a megabyte a second
+/// are counted beside the decodes, more are not.
+pub const SOURCE_FILE_BYTES_MAX: u64 = 256 << 10;
+/// A URL is not asked more often, out of courtesy.
+pub const SOURCE_URL_EVERY_MIN: Duration = Duration::from_secs(5);
+/// How often a URL is asked when nothing is said.
+pub const SOURCE_URL_EVERY_DEFAULT: Duration = Duration::from_mins(5);
+/// Bytes of a URL.
+pub const SOURCE_URL_BYTES_MAX: usize = 2 << 10;
+/// Time for an answer, with all redirects.
+pub const SOURCE_URL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Redirects that are followed; each is checked like a URL of its own.
+pub const SOURCE_REDIRECTS_MAX: usize = 5;
+/// Bytes of an answer: the largest feeds have a few hundred KiB.
+pub const SOURCE_RESPONSE_BYTES_MAX: usize = 1 << 20;
+/// Items of a feed that are looked at, the newest.
+pub const SOURCE_ITEMS_MAX: usize = 256;
+/// Ids of items that are remembered, to know them again.
+pub const SOURCE_SEEN_MAX: usize = 1_024;
+/// Bytes of an item's title and summary together.
+pub const SOURCE_ITEM_BYTES_MAX: usize = 1 << 10;
+/// A command is not run more often.
+pub const SOURCE_COMMAND_EVERY_MIN: Duration = Duration::from_secs(1);
+/// How often a command is run when nothing is said.
+pub const SOURCE_COMMAND_EVERY_DEFAULT: Duration = Duration::from_mins(1);
+/// Time for one run of a command.
+pub const SOURCE_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that a command may write before it is ended; an entry holds its beginning.
+pub const SOURCE_OUTPUT_BYTES_MAX: u64 = 1 << 20;
+/// Bytes kept of what a failing command says.
+pub const SOURCE_COMMAND_ERROR_BYTES_MAX: usize = 1 << 10;
+/// A day: what is wanted less often is better pushed.
+pub const SOURCE_EVERY_MAX: Duration = Duration::from_hours(24);
+/// A source that goes on failing is tried this often, at least.
+pub const SOURCE_BACKOFF_MAX: Duration = Duration::from_hours(1);
+
 /// Fragment names kept for listings; the oldest go first.
 pub const FRAGMENT_NAMES_MAX: usize = 65_536;
 /// Ended generations kept for later reading.
@@ -94,3 +134,4 @@ pub const ENGINE_WATCH_INTERVAL: Duration = Duration::from_secs(2);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 const _: () = assert!(COMPOSE_PARTS_MAX < BODY_BYTES_MAX);
+const _: () = assert!(SOURCE_ITEM_BYTES_MAX < SIDE_ENTRY_BYTES_MAX);

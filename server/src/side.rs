@@ -3,7 +3,7 @@
 //! Each is a few short fragments: a clock's time, a feed's entries. A change makes new fragments and
 //! leaves all others as they are, so keeping it current costs its own few tokens. Owns what they hold
 //! and when it changed; what that means to a model is in `upkeep.rs`, who may ask in
-//! `api/side_contexts.rs`.
+//! `api/side_contexts.rs`, what they are fed from besides in `sources/`.
 
 mod clock;
 mod entries;
@@ -21,7 +21,8 @@ pub use upkeep::{refresh, upkeep};
 
 use crate::{
     ApiError,
-    limits::{SIDE_CONTEXTS_MAX, SIDE_ENTRIES_MAX},
+    limits::{SIDE_CONTEXTS_MAX, SIDE_ENTRIES_MAX, SOURCES_MAX},
+    sources::Feeding,
 };
 use models::TokenId;
 use std::{
@@ -108,6 +109,8 @@ pub struct SideContext {
     pub root: Option<Arc<[TokenId]>>,
     /// The version that is encoded there.
     pub encoded: Option<u64>,
+    /// What it is fed from besides pushes.
+    pub feeding: Option<Feeding>,
     /// What happens to it.
     pub(crate) events: EventLog,
     next: u64,
@@ -130,6 +133,7 @@ impl SideContext {
             stub: None,
             root: None,
             encoded: None,
+            feeding: None,
             events: EventLog::new(Arc::default()),
             next: 1,
         }
@@ -286,11 +290,17 @@ impl SideContexts {
     pub fn add(&self, tenant: &Arc<str>, mut context: SideContext) -> Result<(), ApiError> {
         context.events = EventLog::new(Arc::clone(&self.totals));
         let mut contexts = self.lock();
-        let held = contexts.keys().filter(|(owner, _)| owner == tenant).count();
+        let own = || contexts.iter().filter(|((owner, _), _)| owner == tenant);
+        let held = own().count();
         if held >= SIDE_CONTEXTS_MAX {
             let message =
                 format!("{held} side contexts are there; the limit is {SIDE_CONTEXTS_MAX}");
             return Err(ApiError::bad_request("kind", message).with_code("too_many"));
+        }
+        let fed = own().filter(|(_, context)| context.feeding.is_some()).count();
+        if context.feeding.is_some() && fed >= SOURCES_MAX {
+            let message = format!("{fed} side contexts have a source; the limit is {SOURCES_MAX}");
+            return Err(ApiError::bad_request("source", message).with_code("too_many"));
         }
         contexts.insert((Arc::clone(tenant), context.id.clone()), context);
         Ok(())
@@ -332,13 +342,19 @@ impl SideContexts {
     pub fn remove(&self, tenant: &Arc<str>, id: &str) -> Result<SideContext, ApiError> {
         let removed = self.lock().remove(&(Arc::clone(tenant), id.to_owned()));
         let removed = removed.ok_or_else(|| unknown(id))?;
+        if let Some(feeding) = &removed.feeding {
+            feeding.stop();
+        }
         removed.events.append(SideEvent::Deleted);
         Ok(removed)
     }
 
-    /// Ends readers' streams: the server stops.
+    /// Ends what goes on by itself, sources and readers' streams: the server stops.
     pub(crate) fn close(&self) {
         for context in self.lock().values() {
+            if let Some(feeding) = &context.feeding {
+                feeding.stop();
+            }
             context.events.close();
         }
     }

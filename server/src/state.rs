@@ -3,6 +3,7 @@
 use crate::{
     ApiError, ApiKeys, FragmentNames, Generations, Limits, Metrics, Profile, SideContexts, Time,
     limits::PUTS_MAX,
+    sources::{Allowed, Sources},
 };
 use engine::Engine;
 use models::{Tokenizer, Turns};
@@ -38,6 +39,8 @@ pub struct Parts {
     pub limits: Limits,
     /// What was found out about the model.
     pub profile: Profile,
+    /// What side contexts may be fed from.
+    pub allowed: Allowed,
 }
 
 /// What every handler is given.
@@ -64,6 +67,8 @@ pub struct AppState {
     pub fragment_names: FragmentNames,
     /// Side contexts.
     pub side_contexts: SideContexts,
+    /// What they may be fed from.
+    pub sources: Sources,
     /// Counters, gauges, histograms.
     pub metrics: Arc<Metrics>,
     /// Puts of fragments that may hold a thread.
@@ -73,7 +78,7 @@ pub struct AppState {
 impl AppState {
     /// Adds what the server keeps to what it was given.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { engine, tokenizer, turns, model, keys, time, limits, profile } = parts;
+        let Parts { engine, tokenizer, turns, model, keys, time, limits, profile, allowed } = parts;
         let metrics = Arc::new(Metrics::new());
         let generations = Generations::new(engine.clone(), time.clone(), Arc::clone(&metrics));
         Arc::new(Self {
@@ -88,6 +93,7 @@ impl AppState {
             generations,
             fragment_names: FragmentNames::new(),
             side_contexts: SideContexts::new(),
+            sources: Sources::new(allowed),
             metrics,
             puts: Arc::new(Semaphore::new(PUTS_MAX)),
         })

@@ -27,6 +27,7 @@ impl Served {
         let model = Box::new(loaded.decoder);
         let engine = Engine::start(model, Some(tokenizer.clone()), Config::default(), time.clock());
         let state = AppState::new(Parts {
+            allowed: cento::sources::Allowed::default(),
             profile: Profile::default(),
             engine,
             turns: Arc::new(loaded.turns),

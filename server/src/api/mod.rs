@@ -20,6 +20,7 @@ pub mod priority;
 pub mod side_contexts;
 pub mod side_entries;
 pub mod side_events;
+pub mod side_sources;
 pub mod tokenize;
 
 /// Routes that need an API key where there are any.

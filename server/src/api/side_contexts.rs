@@ -2,11 +2,16 @@
 
 use crate::{
     ApiError, AppState, JsonBody, Tenant,
-    api::{compose::check_name, generate::out_of_range},
+    api::{
+        compose::check_name,
+        generate::out_of_range,
+        side_sources::{SourceBody, SourceObject, open},
+    },
     blocking,
     limits::SIDE_ENTRIES_MAX,
     random_id,
     side::{Clock, ClockError, Inbox, Kind, Message, Roll, SideContext, refresh},
+    sources::{self, Feeding},
 };
 use axum::{
     Json,
@@ -41,6 +46,8 @@ pub struct SideContextBody {
     pub max_entries: Option<usize>,
     /// `feed`, `log`: seconds since an entry came.
     pub max_age_seconds: Option<f64>,
+    /// `feed`, `log`: what it is fed from besides pushes. Nothing, unless the operator allows it.
+    pub source: Option<SourceBody>,
 }
 
 /// When entries roll off, as it is asked for.
@@ -97,6 +104,9 @@ pub struct SideContextObject {
     /// `inbox`: messages that wait, the newest last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Vec<MessageObject>>,
+    /// `feed`, `log`: what it is fed from, and how that goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceObject>,
 }
 
 /// A message that waits in an inbox.
@@ -171,6 +181,7 @@ impl SideContextObject {
                 Kind::Inbox(inbox) => Some(inbox.waiting().map(MessageObject::from).collect()),
                 Kind::Clock(_) | Kind::Feed | Kind::Log => None,
             },
+            source: context.feeding.as_ref().map(SourceObject::from),
         }
     }
 }
@@ -264,6 +275,7 @@ fn refuse_others(kind: &Kind, clock: &ClockFields<'_>, roll: RollFields) -> Resu
     request_body = SideContextBody, responses(
     (status = 200, body = SideContextObject),
     (status = 400, body = crate::error::ErrorBody),
+    (status = 403, body = crate::error::ErrorBody),
 ))]
 pub async fn create(
     State(state): State<Arc<AppState>>,
@@ -287,13 +299,19 @@ pub async fn create(
         let (tokens, entries) = (body.max_tokens, body.max_entries);
         let roll = RollFields { tokens, entries, age_seconds: body.max_age_seconds };
         refuse_others(&kind, &clock, roll)?;
+        let spec = body.source.map(|source| source.spec(&kind)).transpose()?;
+        let source = spec.as_ref().map(|spec| open(&state, spec)).transpose()?;
         let now = state.time.unix();
         let mut context = SideContext::new(random_id("sc_"), kind, now);
+        context.feeding = spec.map(Feeding::new);
         (context.name, context.role, context.roll) = (body.name, body.role, roll.roll()?);
         // A role that the template does not know is refused here, not with the first entry.
         crate::side::pieces_tokens(&state, &context, "x")?;
         let id = context.id.clone();
         state.side_contexts.add(&tenant.0, context)?;
+        if let Some(source) = source {
+            sources::start(&state, &tenant.0, &id, source)?;
+        }
         let context = refresh(&state, &tenant.0, &id, None)?;
         Ok(Json(SideContextObject::new(&context, state.time.unix())))
     })

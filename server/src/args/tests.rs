@@ -39,6 +39,12 @@ fn bad_values_are_refused() {
     refuses("cento serve --context 0");
     refuses("cento serve --log engine=loud");
     refuses("cento serve --cache-bytes many");
+    refuses("cento serve --allow-url http://example.org");
+    refuses("cento serve --allow-url example.org:80");
+    refuses("cento serve --allow-command uptime");
+    refuses("cento serve --allow-command a/b=uptime");
+    refuses("cento serve --allow-command load=");
+    refuses("cento serve --allow-command load='up");
     refuses("cento pull --verify --source hub");
     refuses("cento generate");
 }

@@ -36,6 +36,7 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
         },
         profile,
         time,
+        allowed: config.allowed,
     });
 
     // Connections take little; the cores are for the engine.

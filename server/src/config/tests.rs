@@ -47,6 +47,22 @@ fn kv_is_kept_on_disk_where_it_is_asked_for() {
 }
 
 #[test]
+fn sources_are_off_until_they_are_allowed() {
+    assert_eq!(serve("").unwrap().allowed, Allowed::default());
+    let here = env!("CARGO_MANIFEST_DIR");
+    let line = format!(
+        "--allow-file {here} --allow-file {here}/src --allow-url Feeds.Example --allow-url * \
+         --allow-command load=uptime --allow-command date=date"
+    );
+    let allowed = serve(&line).unwrap().allowed;
+    let folders = [here.into(), format!("{here}/src").into()];
+    assert_eq!(allowed.folders, Folders::new(folders).unwrap());
+    assert_eq!(allowed.hosts, Hosts::new([Host::AnyPublic, Host::Name("feeds.example".into())]));
+    assert_eq!(allowed.commands["load"], "uptime".parse().unwrap());
+    assert_eq!(allowed.commands.len(), 2);
+}
+
+#[test]
 fn a_number_format_is_taken_by_name() {
     for dtype in KvDtype::ALL {
         assert_eq!(serve(&format!("--kv-dtype {dtype}")).unwrap().engine.kv_dtype, dtype);
@@ -64,6 +80,8 @@ fn refusals_say_what_would_do() {
     refuses("--kv-memory 4", "at least 1 MiB");
     refuses("--body-limit 3", "at least 1 KiB");
     refuses("--cache-bytes 4", "at least 64 MiB, or 0 for none");
+    refuses("--allow-file /nonexistent/folder", "--allow-file: cannot read /nonexistent/folder");
+    refuses("--allow-command a=x --allow-command a=y", "--allow-command a: there are two");
     refuses("--host 999.1.1.1", "--host 999.1.1.1");
     refuses("--api-key-file /nonexistent/keys", "/nonexistent/keys");
 }

@@ -123,6 +123,11 @@ fn shown(
 }
 
 impl NewEntry {
+    /// A text.
+    pub(crate) fn text(text: String) -> Self {
+        Self { text: Some(text), ..Self::default() }
+    }
+
     /// 400: the kind takes no such entry, or a field is too long.
     fn check(&self, kind: &Kind) -> Result<(), ApiError> {
         let text = ("text", &self.text, SIDE_ENTRY_BYTES_MAX);

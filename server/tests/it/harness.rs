@@ -6,7 +6,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode},
 };
-use cento::{ApiKeys, AppState, Limits, ModelInfo, Parts, Profile, Time, app};
+use cento::{ApiKeys, AppState, Limits, ModelInfo, Parts, Profile, Time, app, sources::Allowed};
 use engine::{Config, Engine};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -21,6 +21,7 @@ pub(crate) struct Setup {
     pub(crate) waiting_max: usize,
     pub(crate) running_max: usize,
     pub(crate) profile: Profile,
+    pub(crate) allowed: Allowed,
 }
 
 impl Default for Setup {
@@ -32,6 +33,7 @@ impl Default for Setup {
             waiting_max: 8,
             running_max: 4,
             profile: Profile::default(),
+            allowed: Allowed::default(),
         }
     }
 }
@@ -54,6 +56,7 @@ impl Setup {
         let model = Box::new(Letters::new(self.step));
         let engine = Engine::start(model, Some(Arc::clone(&tokenizer)), config, time.clock());
         AppState::new(Parts {
+            allowed: self.allowed,
             profile: self.profile,
             engine,
             turns: letters::turns(&tokenizer),

@@ -16,5 +16,6 @@ mod openapi;
 mod served;
 mod side_contexts;
 mod side_events;
+mod side_sources;
 mod sockets;
 mod streams;

@@ -23,6 +23,7 @@ pub(crate) fn model_with(name: &str, options: &LoadOptions) -> Router {
     let bounds = Config::default();
     let engine = Engine::start(model, Some(Arc::clone(&tokenizer)), bounds, time.clock());
     app(AppState::new(Parts {
+        allowed: cento::sources::Allowed::default(),
         profile: Profile::default(),
         engine,
         turns: Arc::new(loaded.turns),
