@@ -1,6 +1,6 @@
 //! What only a real connection shows: clients that go away, and the server's end.
 
-use crate::harness::{Setup, call, events, wait_for_metric};
+use crate::harness::{Setup, call, call_json, events, wait_for_metric};
 use axum::Router;
 use cento::{AppState, Ended, serve};
 use serde_json::{Value, json};
@@ -159,4 +159,47 @@ async fn a_body_over_the_limit_is_answered_before_the_connection_closes() {
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert!(answer.contains("65536") && answer.contains("100022"), "{answer}");
     served.stop().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_ends_sources_and_streams_of_side_contexts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("id");
+    let script = format!("sh -c 'echo $$ > {}; exec sleep 600'", file.display());
+    let commands = [("hang".to_owned(), script.parse().unwrap())].into();
+    let allowed = cento::sources::Allowed { commands, ..Default::default() };
+    let state = Setup { allowed, ..Setup::default() }.state();
+    let served = Served::start(state, Duration::ZERO).await;
+    let body = json!({"kind": "feed", "source": {"command": "hang"}});
+    let made = call_json(&served.app, "POST /v1/side-contexts", body).await.expect(200);
+    let id = made["id"].as_str().unwrap();
+    call_json(
+        &served.app,
+        &format!("POST /v1/side-contexts/{id}/entries"),
+        json!({"text": "here"}),
+    )
+    .await
+    .expect(200);
+    let mut socket = TcpStream::connect(served.address).unwrap();
+    write!(socket, "GET /v1/side-contexts/{id}/events HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    tokio::task::block_in_place(|| read_until(&mut socket, "side_context.changed"));
+    let command = loop {
+        match std::fs::read_to_string(&file) {
+            Ok(id) if id.ends_with('\n') => break format!("/proc/{}/stat", id.trim()),
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    // A zombie is dead: it is only not looked at yet.
+    let runs = || std::fs::read_to_string(&command).is_ok_and(|stat| !stat.contains(") Z "));
+    assert!(runs());
+    let stopping = tokio::time::timeout(Duration::from_secs(4), served.stop());
+    assert_eq!(stopping.await.expect("no stream holds it up"), Ended::Told);
+    for _ in 0..100 {
+        if !runs() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the command outlives the server");
 }
