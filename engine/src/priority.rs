@@ -1,7 +1,5 @@
 //! How urgent a call is to its tenant.
 
-use std::{fmt, str::FromStr};
-
 /// How urgent a call is, among those of its tenant: tenants take turns whatever they say of their
 /// own.
 ///
@@ -22,28 +20,4 @@ pub enum Priority {
 impl Priority {
     /// All, the most urgent first.
     pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
-
-    /// The wire's word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Normal => "normal",
-            Self::High => "high",
-        }
-    }
-}
-
-impl fmt::Display for Priority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Priority {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|priority| priority.name() == text);
-        found.ok_or_else(|| format!("priority is {text:?}; it must be high, normal or low"))
-    }
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 /// How urgent a call is, among those of its API key: keys take turns, whatever they say of their own.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", rename_all = "lowercase")]
 pub enum PriorityBody {
     /// Gets a place first, or that of a less urgent call, which goes on later and loses nothing.
     High,
@@ -18,7 +18,7 @@ pub enum PriorityBody {
 
 /// OpenAI's word for the same.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", rename_all = "lowercase")]
 pub enum ServiceTier {
     /// As calls are.
     Auto,
@@ -30,6 +30,34 @@ pub enum ServiceTier {
     Flex,
     /// High.
     Priority,
+}
+
+impl TryFrom<String> for PriorityBody {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "high" => Ok(Self::High),
+            "normal" => Ok(Self::Normal),
+            "low" => Ok(Self::Low),
+            _ => Err(format!("{text:?} is no priority: high, normal and low are")),
+        }
+    }
+}
+
+impl TryFrom<String> for ServiceTier {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "auto" => Ok(Self::Auto),
+            "default" => Ok(Self::Default),
+            "scale" => Ok(Self::Scale),
+            "flex" => Ok(Self::Flex),
+            "priority" => Ok(Self::Priority),
+            _ => Err(format!("{text:?} is no tier: auto, default, scale, flex and priority are")),
+        }
+    }
 }
 
 impl From<PriorityBody> for Priority {
