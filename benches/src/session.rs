@@ -2,10 +2,10 @@
 
 use anyhow::{Context, anyhow};
 use engine::{
-    Clock, Composition, Config, Counts, Disk, DiskConfig, Engine, Event, JoinPolicy, Priority,
+    Clock, Composition, Config, Counts, Disk, DiskConfig, Engine, Event, JoinPolicy, Origin, Priority,
     Request, Sampling, Tier, Timings,
 };
-use models::{KV_VERSION, LoadOptions, Model as _, ModelInfo, TokenId};
+use models::{LoadOptions, Model as _, ModelInfo, TokenId};
 use std::{
     path::Path,
     sync::{Arc, mpsc},
@@ -91,11 +91,7 @@ impl Session {
         let disk = |folder: &Path| DiskConfig {
             dir: folder.to_owned(),
             bytes_max: DISK_BYTES,
-            fingerprint: shape.fingerprint,
-            kv_bytes_per_token: shape.row_bytes,
-            model: info.name.clone(),
-            kv_dtype: options.kv_dtype.to_string(),
-            layout_version: KV_VERSION,
+            origin: Origin::new(shape, &info.name, options.kv_dtype),
         };
         let disk = folder.map(|folder| Disk::open(disk(folder), clock.clone())).transpose()?;
         let engine = Engine::start_over(

@@ -406,6 +406,8 @@ pub struct Stats {
     pub fragments_stored: usize,
     /// What the tier says of itself; zeros without one.
     pub tier: Figures,
+    /// The part of them that is about a store which other servers use, too.
+    pub tier_shared: Figures,
     /// Overlays in memory: rows computed again for a composition.
     pub overlays: usize,
     /// Generations waiting for a place.

@@ -63,8 +63,8 @@ impl Board {
         assert!(before > 0, "a generation left the queue twice");
     }
 
-    pub(crate) fn publish(&self, stats: Stats) {
-        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+    pub(crate) fn publish(&self, stats: &Stats) {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = *stats;
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -141,7 +141,7 @@ impl State {
             let record = self.fragments.get_mut(*id).expect("a needed record was interned");
             assert!(record.pages.is_empty(), "{id} has pages already");
             record.pages.clone_from(pages);
-            self.stored.admit(*id);
+            self.stored.admit(&record.content);
         }
         let page_rows = self.shape.page_rows;
         if let Some(sequence) = job.sequence_mut() {

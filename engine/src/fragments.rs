@@ -6,7 +6,7 @@
 //! what its identity hashes. Sealed records alone are forgotten with their KV (see `sealed.rs`), and
 //! held by jobs from the moment they are submitted. Invariant: pages are held whole or not at all.
 
-use crate::{FragmentId, Sealed};
+use crate::{FragmentId, Sealed, tier::Entry};
 use kernels::PageId;
 use models::TokenId;
 use std::{collections::BTreeMap, sync::Arc};
@@ -70,6 +70,18 @@ impl Record {
     /// Its KV is whole.
     pub(crate) fn is_cached(&self) -> bool {
         self.encoded == self.content.tokens.len()
+    }
+
+    /// What a tier is told of it.
+    pub(crate) fn entry(&self) -> Entry {
+        let content = &self.content;
+        Entry {
+            id: content.id,
+            tenant: content.tenant.clone(),
+            root: content.root_tokens.clone(),
+            tokens: content.tokens.clone(),
+            pinned: self.pinned,
+        }
     }
 
     /// Its KV may be thrown away.

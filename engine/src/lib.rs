@@ -1,7 +1,7 @@
 //! The engine: fragments, compositions, join policies, sequences and the scheduler.
 //!
 //! One plain thread runs one loop of four verbs: receive, plan, run, commit (`step.rs`).
-//! The loop does no I/O (the disk tier has a thread of its own), reads no clock but the one it is
+//! The loop does no I/O (tiers have threads of their own), reads no clock but the one it is
 //! given, and knows neither HTTP nor JSON.
 //! `plan` is pure; only `commit` changes who owns a page; only the runner calls the model.
 
@@ -44,4 +44,7 @@ pub use priority::Priority;
 pub use sealed::{Seal, Sealed};
 pub use step::Core;
 pub use swap::Swap;
-pub use tier::{Disk, DiskConfig, DiskError, Entry, Figures, Notice, Tier};
+pub use tier::{
+    Disk, DiskConfig, DiskError, Entry, Figures, Kv, Layered, Notice, Origin, SHARED_ROWS_MIN,
+    Shared, SharedConfig, SharedError, StoreUrl, Tier, UrlError,
+};

@@ -10,7 +10,7 @@ use crate::{
     scheduler,
     state::State,
     stored::{Ask, content_of},
-    tier::{Entry, Tier},
+    tier::Tier,
 };
 use kernels::PageId;
 use std::{
@@ -69,7 +69,7 @@ impl Core {
             closing,
         };
         core.open_tier();
-        core.board.publish(core.stats());
+        core.board.publish(&core.stats());
         core
     }
 
@@ -82,7 +82,8 @@ impl Core {
             .iter()
             .filter_map(|entry| Some((content_of(&fingerprint, entry)?, entry.pinned)))
             .collect();
-        self.state.stored.open(contents.iter().map(|(content, _)| content.id));
+        let kept = contents.iter().map(|(content, _)| content.id);
+        self.state.stored.open(kept, tier.unlisted_rows_min());
         // The most recently used ones, where there are more than may be known; and as many pins as
         // would be granted.
         let surplus = contents.len().saturating_sub(self.budget.fragments);
@@ -117,7 +118,7 @@ impl Core {
         self.runner.run(plan, state, outcome);
         state.commit(plan, outcome, self.clock.now());
         self.tell_tier();
-        self.board.publish(self.stats());
+        self.board.publish(&self.stats());
         !(self.state.is_idle() && self.state.stored.is_idle())
     }
 
@@ -127,7 +128,7 @@ impl Core {
         let State { fragments, stored, .. } = &mut self.state;
         for ask in stored.asks() {
             match ask {
-                Ask::Fetch(id) => tier.fetch(id),
+                Ask::Fetch(id) => tier.fetch(fragments.held(id).entry()),
                 Ask::Remove(id) => tier.remove(id),
                 Ask::Pin(id) => tier.pin(id, true),
             }
@@ -136,15 +137,7 @@ impl Core {
         let Some((id, kv)) = kept else { return };
         // It may have been dropped in this very step.
         let Some(record) = fragments.get(id) else { return };
-        let content = &record.content;
-        let entry = Entry {
-            id,
-            tenant: content.tenant.clone(),
-            root: content.root_tokens.clone(),
-            tokens: content.tokens.clone(),
-            pinned: record.pinned,
-        };
-        stored.answered(id, tier.keep(entry, kv));
+        stored.answered(id, tier.keep(record.entry(), Arc::new(kv)));
     }
 
     /// What the next step would do, as text.
@@ -167,8 +160,9 @@ impl Core {
 
     /// The numbers as they are now.
     pub fn stats(&self) -> Stats {
-        let tier = self.tier.as_ref().map(|tier| tier.figures()).unwrap_or_default();
-        Stats { tier, ..self.state.stats() }
+        let figures = |tier: &dyn Tier| (tier.figures(), tier.figures_shared());
+        let (tier, tier_shared) = self.tier.as_deref().map(figures).unwrap_or_default();
+        Stats { tier, tier_shared, ..self.state.stats() }
     }
 
     /// Steps until shut down, or until no handle is left and nothing runs. Blocks when idle.

@@ -4,12 +4,12 @@
 //! A record is offered to the tier as soon as it is whole, so that a killed process loses little.
 //! It is fetched when a job is admitted that needs it and it has no KV: the job's pages are taken
 //! already, so what arrives always has a place, and what does not arrive is encoded as if there
-//! were no tier.
+//! were no tier. A tier that others write to is asked for records that it was not known to keep.
 
 use crate::{
     FragmentId,
     fragments::{Content, Fragments, Record},
-    tier::{Entry, Notice},
+    tier::{Entry, Kv, Notice},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -25,6 +25,8 @@ const TRY_EVERY: u32 = 16;
 pub(crate) struct Stored {
     /// There is a tier.
     is_open: bool,
+    /// It may have records of so many rows that it did not list.
+    unlisted_rows_min: Option<usize>,
     /// Records that it took.
     kept: BTreeSet<FragmentId>,
     /// Whole records to offer, the oldest first.
@@ -32,11 +34,21 @@ pub(crate) struct Stored {
     /// It took no more when last offered.
     is_full: bool,
     fetching: BTreeSet<FragmentId>,
-    arrived: BTreeMap<FragmentId, Vec<u8>>,
+    /// Those of them that it was not known to keep, and that nobody wants to be gone.
+    unlisted: BTreeSet<FragmentId>,
+    arrived: BTreeMap<FragmentId, Kv>,
     asks: Vec<Ask>,
     /// Seconds a row takes, latest measurements first in weight.
-    load: Pace,
     encode: Pace,
+    load: Loads,
+    /// The same of records that were not known to be kept: they come from farther.
+    load_unlisted: Loads,
+}
+
+/// What fetching was measured to take.
+#[derive(Default)]
+struct Loads {
+    pace: Pace,
     passed_over: u32,
 }
 
@@ -59,10 +71,24 @@ impl Pace {
     }
 }
 
+impl Loads {
+    /// Fetching was not measured to be slower than encoding.
+    fn is_worth_while(&mut self, encode: Pace) -> bool {
+        let is_slower = matches!((self.pace.0, encode.0), (Some(l), Some(e)) if l > e);
+        self.passed_over = if is_slower { (self.passed_over + 1) % TRY_EVERY } else { 0 };
+        self.passed_over == 0
+    }
+}
+
 impl Stored {
-    /// A tier is there, and keeps these records.
-    pub(crate) fn open(&mut self, kept: impl Iterator<Item = FragmentId>) {
+    /// A tier is there, and keeps these records; others of so many rows it may have, too.
+    pub(crate) fn open(
+        &mut self,
+        kept: impl Iterator<Item = FragmentId>,
+        unlisted_rows_min: Option<usize>,
+    ) {
         self.is_open = true;
+        self.unlisted_rows_min = unlisted_rows_min;
         self.kept.extend(kept);
     }
 
@@ -121,24 +147,32 @@ impl Stored {
         }
     }
 
-    /// A record that has pages and no KV. `true`: it is on its way from the tier.
-    pub(crate) fn admit(&mut self, id: FragmentId) -> bool {
+    /// A record that has pages and no KV. `true`: it is on its way from the tier, perhaps.
+    pub(crate) fn admit(&mut self, content: &Content) -> bool {
+        let id = content.id;
         if self.fetching.contains(&id) {
             return true;
         }
-        if !self.kept.contains(&id) || !self.is_worth_while() {
+        let is_kept = self.kept.contains(&id);
+        if !is_kept && !self.may_be_there(content) {
             return false;
+        }
+        let loads = if is_kept { &mut self.load } else { &mut self.load_unlisted };
+        if !loads.is_worth_while(self.encode) {
+            return false;
+        }
+        if !is_kept {
+            self.unlisted.insert(id);
         }
         self.fetching.insert(id);
         self.asks.push(Ask::Fetch(id));
         true
     }
 
-    /// Fetching was not measured to be slower than encoding.
-    fn is_worth_while(&mut self) -> bool {
-        let is_slower = matches!((self.load.0, self.encode.0), (Some(l), Some(e)) if l > e);
-        self.passed_over = if is_slower { (self.passed_over + 1) % TRY_EVERY } else { 0 };
-        self.passed_over == 0
+    /// Somebody else may have put it there.
+    fn may_be_there(&self, content: &Content) -> bool {
+        !content.is_sealed()
+            && self.unlisted_rows_min.is_some_and(|min| content.tokens.len() >= min)
     }
 
     /// Rows were encoded, and nothing else done, in this time.
@@ -155,7 +189,8 @@ impl Stored {
 
     /// Someone wants a record to be gone.
     pub(crate) fn remove(&mut self, id: FragmentId) {
-        if self.kept.remove(&id) {
+        let is_there = self.kept.remove(&id) | self.unlisted.remove(&id);
+        if is_there || self.unlisted_rows_min.is_some() {
             self.asks.push(Ask::Remove(id));
         }
     }
@@ -172,11 +207,17 @@ impl Stored {
             Notice::Gone(id) => drop(self.kept.remove(&id)),
             Notice::Arrived { id, kv, took } => {
                 self.fetching.remove(&id);
-                self.load.note(took, kv.len() / row_bytes.max(1));
+                let is_news = self.unlisted.remove(&id);
+                let loads = if is_news { &mut self.load_unlisted } else { &mut self.load };
+                loads.pace.note(took, kv.len() / row_bytes.max(1));
+                if is_news {
+                    self.kept.insert(id);
+                }
                 self.arrived.insert(id, kv);
             }
             Notice::Lost(id) => {
                 self.kept.remove(&id);
+                self.unlisted.remove(&id);
                 return self.fetching.remove(&id).then_some(id);
             }
         }
@@ -184,7 +225,7 @@ impl Stored {
     }
 
     /// What came from the tier since the last commit.
-    pub(crate) fn arrived(&self) -> &BTreeMap<FragmentId, Vec<u8>> {
+    pub(crate) fn arrived(&self) -> &BTreeMap<FragmentId, Kv> {
         &self.arrived
     }
 
@@ -193,8 +234,11 @@ impl Stored {
         self.arrived.clear();
     }
 
-    /// Panics unless what is on its way is kept, and arrives once.
+    /// Panics unless what is on its way is kept or asked for in hope, and arrives once.
     pub(crate) fn check_integrity(&self) {
+        for id in &self.unlisted {
+            assert!(self.fetching.contains(id) && !self.kept.contains(id), "{id} is known");
+        }
         for id in &self.fetching {
             assert!(!self.arrived.contains_key(id), "{id} arrived and is on its way");
         }
@@ -212,3 +256,6 @@ pub(crate) fn content_of(fingerprint: &[u8; 32], entry: &Entry) -> Option<Conten
     };
     (content.id == entry.id).then_some(content)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,8 @@
 
 use crate::{CacheConfig, EngineConfig, FetchProgress, Time};
 use anyhow::{Context as _, anyhow};
-use engine::{Config, Disk, DiskConfig, Engine, Event, Request, Summary, Tier};
-use models::{KV_VERSION, LoadOptions, Loaded, Model as _, ModelInfo, TokenId, Tokenizer, Turns};
+use engine::{Config, Disk, DiskConfig, Engine, Event, Origin, Request, Summary, Tier};
+use models::{LoadOptions, Loaded, Model as _, ModelInfo, TokenId, Tokenizer, Turns};
 use std::{
     sync::{Arc, mpsc},
     time::Duration,
@@ -54,15 +54,8 @@ pub(crate) fn disk(
     cache: &CacheConfig,
 ) -> anyhow::Result<Box<dyn Tier>> {
     let shape = loaded.decoder.shape();
-    let config = DiskConfig {
-        dir: cache.dir.clone(),
-        bytes_max: cache.bytes.0,
-        fingerprint: shape.fingerprint,
-        kv_bytes_per_token: shape.row_bytes,
-        model: loaded.info.name.clone(),
-        kv_dtype: config.kv_dtype.to_string(),
-        layout_version: KV_VERSION,
-    };
+    let origin = Origin::new(shape, &loaded.info.name, config.kv_dtype);
+    let config = DiskConfig { dir: cache.dir.clone(), bytes_max: cache.bytes.0, origin };
     Ok(Box::new(Disk::open(config, Time::system().clock()).context("--cache-dir")?))
 }
 

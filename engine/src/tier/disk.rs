@@ -1,21 +1,20 @@
 //! The disk tier: records as files in a folder, written and read on a thread of its own.
 //!
-//! Here the loop's side: what it asks goes into a queue (`disk/queue.rs`), which the thread empties
+//! Here the loop's side: what it asks goes into a queue (`queue.rs`), which the thread empties
 //! into the store (`disk/store.rs`). Whatever fails on the disk or on the thread, the loop hears
 //! `Gone` or `Lost` and goes on without.
 
 mod calendar;
 mod files;
 mod index;
-mod queue;
-mod record;
 mod store;
-mod troubles;
 
-use super::{Entry, Figures, Notice, Tier};
+use super::{
+    Entry, Figures, Kv, Notice, Origin, Tier,
+    queue::{Ending, Job, Queue},
+};
 use crate::{Clock, FragmentId};
 use files::{Files, System};
-use queue::{Job, Queue};
 use std::{
     io,
     path::PathBuf,
@@ -32,16 +31,8 @@ pub struct DiskConfig {
     pub dir: PathBuf,
     /// Bytes that this model's records may take.
     pub bytes_max: u64,
-    /// Of the model, and of all else that KV depends on.
-    pub fingerprint: [u8; 32],
-    /// Every record has so much KV for each of its tokens.
-    pub kv_bytes_per_token: usize,
-    /// The model's name.
-    pub model: String,
-    /// Form of the numbers in the KV.
-    pub kv_dtype: String,
-    /// Order of the bytes in the KV.
-    pub layout_version: u32,
+    /// Where their KV comes from.
+    pub origin: Origin,
 }
 
 /// Why a store could not be opened.
@@ -89,13 +80,10 @@ impl Disk {
         let mut store = Store::open(config, clock.clone(), files)?;
         let entries = store.entries();
         let queue = Arc::new(Queue::new(store.figures()));
-        let shared = queue.clone();
+        let ending = Ending(queue.clone());
         let thread = thread::Builder::new()
             .name("disk tier".into())
-            .spawn(move || {
-                let ending = Ending(shared);
-                work(&ending.0, &mut store, &*clock);
-            })
+            .spawn(move || work(&ending.0, &mut store, &*clock))
             .map_err(|source| DiskError::Io { what: "start a thread for", path: dir, source })?;
         Ok(Self { queue, entries, thread: Some(thread) })
     }
@@ -106,13 +94,13 @@ impl Tier for Disk {
         std::mem::take(&mut self.entries)
     }
 
-    fn keep(&mut self, entry: Entry, kv: Vec<u8>) -> bool {
+    fn keep(&mut self, entry: Entry, kv: Kv) -> bool {
         assert!(!entry.tokens.is_empty(), "a record has tokens");
         self.queue.keep(entry, kv)
     }
 
-    fn fetch(&mut self, id: FragmentId) {
-        self.queue.fetch(id);
+    fn fetch(&mut self, entry: Entry) {
+        self.queue.fetch(entry);
     }
 
     fn remove(&mut self, id: FragmentId) {
@@ -149,35 +137,23 @@ impl Drop for Disk {
     }
 }
 
-/// Tells the queue when the thread ends, by a panic too.
-struct Ending(Arc<Queue>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
 /// The thread's life.
 fn work(queue: &Queue, store: &mut Store, clock: &dyn Clock) {
     while let Some(job) = queue.next() {
-        let (mut answer, mut bytes_written) = (None, 0);
+        let (id, mut answer) = (job.id(), None);
         match job {
-            Job::Fetch(id, waiting) => {
+            Job::Fetch(entry) => {
                 let begun = clock.now();
-                let kv = waiting.map(Arc::unwrap_or_clone).or_else(|| store.fetch(id));
+                let kv = store.fetch(&entry).map(Arc::new);
                 let took = clock.now().saturating_sub(begun);
                 answer = Some(kv.map_or(Notice::Lost(id), |kv| Notice::Arrived { id, kv, took }));
             }
             Job::Remove(id) => store.remove(id),
             Job::Pin(id, pinned) => store.pin(id, pinned),
-            Job::Write(entry, kv) => {
-                bytes_written = kv.len();
-                store.keep(entry, &kv);
-            }
+            Job::Write(entry, kv) => store.keep(entry, &kv),
         }
         let notices = store.take_notices().into_iter().chain(answer);
-        queue.done(bytes_written, notices, store.figures());
+        queue.done(id, notices, store.figures());
     }
 }
 

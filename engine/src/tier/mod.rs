@@ -6,12 +6,24 @@
 //! is. A tier that fails costs time and nothing else.
 
 mod disk;
+mod layered;
+mod origin;
+mod queue;
+mod record;
+mod shared;
+mod troubles;
 
 pub use disk::{Disk, DiskConfig, DiskError};
+pub use layered::Layered;
+pub use origin::Origin;
+pub use shared::{SHARED_ROWS_MIN, Shared, SharedConfig, SharedError, StoreUrl, UrlError};
 
 use crate::FragmentId;
 use models::TokenId;
-use std::{sync::Arc, time::Duration};
+use std::{ops::Add, sync::Arc, time::Duration};
+
+/// A record's KV, all its rows in order.
+pub type Kv = Arc<Vec<u8>>;
 
 /// A record as a tier knows it: a fragment, or a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +40,14 @@ pub struct Entry {
     pub pinned: bool,
 }
 
+impl Entry {
+    /// Whether both are of one record.
+    pub(crate) fn is_of(&self, other: &Self) -> bool {
+        let of = |entry: &Self| (entry.id, entry.tenant.clone(), entry.root.clone());
+        of(self) == of(other) && self.tokens == other.tokens
+    }
+}
+
 /// Where KV goes beyond memory. Called on the loop's thread: nothing here waits for a disk but
 /// [`Tier::entries`], [`Tier::wait`] and [`Tier::close`].
 ///
@@ -37,13 +57,20 @@ pub trait Tier: Send {
     /// What is there when the engine starts, least recently used first. Called once.
     fn entries(&mut self) -> Vec<Entry>;
 
+    /// Records of at least so many rows may be there though they are not listed, for others write
+    /// them too: they are worth asking for. `None`: what is not listed is not there.
+    fn unlisted_rows_min(&self) -> Option<usize> {
+        None
+    }
+
     /// Takes a record to keep. `false`: too much waits to be written; it may be offered again after
     /// the next notice. Otherwise [`Notice::Kept`] or [`Notice::Gone`] follows, unless the record is
     /// removed first.
-    fn keep(&mut self, entry: Entry, kv: Vec<u8>) -> bool;
+    fn keep(&mut self, entry: Entry, kv: Kv) -> bool;
 
-    /// Asks for a record's KV. [`Notice::Arrived`] or [`Notice::Lost`] follows, always.
-    fn fetch(&mut self, id: FragmentId);
+    /// Asks for a record's KV. [`Notice::Arrived`] or [`Notice::Lost`] follows, always; the record is
+    /// not asked for again before.
+    fn fetch(&mut self, entry: Entry);
 
     /// Forgets a record.
     fn remove(&mut self, id: FragmentId);
@@ -59,6 +86,11 @@ pub trait Tier: Send {
 
     /// What is there now, and what went wrong.
     fn figures(&self) -> Figures;
+
+    /// The part of them that is about a store which others use, too.
+    fn figures_shared(&self) -> Figures {
+        Figures::default()
+    }
 
     /// Writes what waits to be written, and stops.
     fn close(&mut self);
@@ -76,7 +108,7 @@ pub enum Notice {
         /// Which record.
         id: FragmentId,
         /// What was kept.
-        kv: Vec<u8>,
+        kv: Kv,
         /// Reading and verifying took so long.
         took: Duration,
     },
@@ -87,7 +119,7 @@ pub enum Notice {
 /// Gauges and counters of a tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Records there.
+    /// Records there; those in a shared store are not counted.
     pub records: usize,
     /// Bytes they take, with those of files that were set aside.
     pub bytes: u64,
@@ -103,4 +135,21 @@ pub struct Figures {
     pub read_errors: u64,
     /// Writes, renames and deletions that failed.
     pub write_errors: u64,
+}
+
+impl Add for Figures {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            records: self.records + other.records,
+            bytes: self.bytes + other.bytes,
+            bytes_waiting: self.bytes_waiting + other.bytes_waiting,
+            evicted: self.evicted + other.evicted,
+            refused: self.refused + other.refused,
+            set_aside: self.set_aside + other.set_aside,
+            read_errors: self.read_errors + other.read_errors,
+            write_errors: self.write_errors + other.write_errors,
+        }
+    }
 }

@@ -1,12 +1,13 @@
-//! The disk tier under the engine, over real decoders: what was encoded once comes back after
-//! eviction and after a restart, to the bit, and nobody gets what is another's.
+//! The tiers under the engine, over real decoders: what was encoded once comes back after eviction,
+//! after a restart, and in another server, to the bit, and nobody gets what is another's.
 
 use crate::real_models::{ROOT, Still, score, tiny};
 use engine::{
-    Config, Disk, DiskConfig, Engine, FragmentId, FragmentInfo, FragmentSpec, JoinPolicy, Priority,
-    Tier,
+    Config, Disk, DiskConfig, Engine, FragmentId, FragmentInfo, FragmentSpec, JoinPolicy, Layered,
+    Origin, Priority, Shared, SharedConfig, StoreUrl, Tier,
 };
-use models::{KV_VERSION, Model as _, TokenId};
+use kernels::KvDtype;
+use models::{Model as _, TokenId};
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 const ARCH: &str = "qwen2";
@@ -14,19 +15,25 @@ const PARTS: [&[TokenId]; 2] = [&[5, 42, 79, 116, 153, 190, 227], &[71, 108, 145
 
 /// An engine over what the folder keeps; each has a process's life.
 fn engine(dir: &Path) -> Engine {
+    start(|origin| disk(dir, origin))
+}
+
+fn disk(dir: &Path, origin: Origin) -> Box<dyn Tier> {
+    let config = DiskConfig { dir: dir.to_owned(), bytes_max: 1 << 20, origin };
+    Box::new(Disk::open(config, Arc::new(Still)).unwrap())
+}
+
+/// What several engines keep in a folder.
+fn shared(dir: &Path, origin: Origin) -> Box<dyn Tier> {
+    let config = SharedConfig { url: StoreUrl::Folder(dir.to_owned()), origin, rows_min: 1 };
+    Box::new(Shared::open(config, Arc::new(Still)).unwrap())
+}
+
+fn start(tier: impl FnOnce(Origin) -> Box<dyn Tier>) -> Engine {
     let decoder = tiny(ARCH, 4);
-    let config = DiskConfig {
-        dir: dir.to_owned(),
-        bytes_max: 1 << 20,
-        fingerprint: decoder.shape().fingerprint,
-        kv_bytes_per_token: decoder.shape().row_bytes,
-        model: ARCH.to_owned(),
-        kv_dtype: "f32".to_owned(),
-        layout_version: KV_VERSION,
-    };
-    let disk: Box<dyn Tier> = Box::new(Disk::open(config, Arc::new(Still)).unwrap());
+    let tier = tier(Origin::new(decoder.shape(), ARCH, KvDtype::F32));
     let config = Config::default();
-    Engine::start_over(Box::new(decoder), None, config, Arc::new(Still), Some(disk))
+    Engine::start_over(Box::new(decoder), None, config, Arc::new(Still), Some(tier))
 }
 
 fn put(engine: &Engine, tenant: &str, tokens: &[TokenId], pin: bool) -> FragmentInfo {
@@ -112,4 +119,42 @@ fn what_is_damaged_is_encoded_again_and_what_is_dropped_is_gone() {
     assert!(third.fragment("test", put[0].id, false).is_err());
     assert!(third.fragment("test", put[1].id, false).unwrap().stored, "kept once more");
     stop(&third);
+}
+
+#[test]
+fn servers_share_what_either_has_encoded() {
+    let [common, own] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [first, second] = [(); 2].map(|()| start(|origin| shared(common.path(), origin)));
+    let both = || {
+        start(|origin| {
+            let near = disk(own.path(), origin.clone());
+            Box::new(Layered::new(near, shared(common.path(), origin)))
+        })
+    };
+    let third = both();
+    let before = score(&first, &ROOT, &PARTS, JoinPolicy::Reuse);
+    let digests = PARTS.map(|part| digest(&first, put(&first, "test", part, false).id));
+    // Uploads are done in the background, and at the latest by then.
+    stop(&first);
+    let tokens = ROOT.len() + PARTS[0].len() + PARTS[1].len();
+    for other in [&second, &third] {
+        assert_eq!(score(other, &ROOT, &PARTS, JoinPolicy::Reuse), before);
+        assert_eq!(PARTS.map(|part| digest(other, put(other, "test", part, false).id)), digests);
+        let stats = other.stats();
+        assert_eq!((stats.tokens_encoded, stats.fragments_stored), (0, 3), "{stats:?}");
+        assert_eq!(stats.tokens_loaded as usize, tokens);
+    }
+    stop(&third);
+    let id = put(&second, "test", PARTS[0], false).id;
+    second.drop_fragment("test", id).unwrap();
+    stop(&second);
+    let objects = fs::read_dir(common.path()).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::read_dir(objects).unwrap().count(), 2, "it was deleted for all");
+    let again = both();
+    assert!(again.fragment("test", id, false).unwrap().stored, "what came from afar is near");
+    assert_eq!(score(&again, &ROOT, &PARTS, JoinPolicy::Reuse), before);
+    assert_eq!(again.stats().tokens_encoded, 0);
+    put(&again, "test", &[9, 8, 7], false);
+    assert_eq!(again.stats().tokens_encoded, 3, "what nobody has is encoded");
+    stop(&again);
 }

@@ -3,6 +3,7 @@
 //!
 //! Nothing else in the tier calls `std::fs`.
 
+use crate::tier::record::Source;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
@@ -59,6 +60,26 @@ pub(crate) struct Found {
     pub(crate) name: String,
     pub(crate) bytes: u64,
     pub(crate) modified: SystemTime,
+}
+
+/// A file that is being read.
+pub(crate) struct Opened<'a> {
+    files: &'a dyn Files,
+    file: File,
+    pub(crate) bytes: u64,
+}
+
+impl<'a> Opened<'a> {
+    pub(crate) fn new(files: &'a dyn Files, path: &Path) -> io::Result<Self> {
+        let (file, bytes) = files.open(path)?;
+        Ok(Self { files, file, bytes })
+    }
+}
+
+impl Source for Opened<'_> {
+    fn read(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
+        self.files.read(&mut self.file, bytes)
+    }
 }
 
 /// The machine's file system.

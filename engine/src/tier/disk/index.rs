@@ -3,8 +3,10 @@
 //!
 //! Invariant: `bytes` is the size of all files in the books.
 
-use super::record::file_name;
-use crate::{FragmentId, tier::Entry};
+use crate::{
+    FragmentId,
+    tier::{Entry, record::file_name},
+};
 use std::{
     collections::{BTreeMap, VecDeque},
     time::SystemTime,

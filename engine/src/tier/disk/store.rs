@@ -11,14 +11,16 @@
 use super::{
     DiskConfig, DiskError,
     calendar::Calendar,
-    files::{Files, Found, Lock},
+    files::{Files, Found, Lock, Opened},
     index::{Held, Index},
-    record::{ENDING, Flaw, Form, file_name, read_name},
-    troubles::Troubles,
 };
 use crate::{
     Clock, FragmentId,
-    tier::{Entry, Figures, Notice},
+    tier::{
+        Entry, Figures, Notice,
+        record::{ENDING, Flaw, Form, Head, file_name, read_name},
+        troubles::Troubles,
+    },
 };
 use std::{
     io,
@@ -63,8 +65,7 @@ impl Store {
         clock: Arc<dyn Clock>,
         files: Box<dyn Files>,
     ) -> Result<Self, DiskError> {
-        let fingerprint = blake3::Hash::from_bytes(config.fingerprint).to_hex();
-        let folder = config.dir.join(&fingerprint[..FOLDER_DIGITS]);
+        let folder = config.dir.join(config.origin.folder());
         let cannot = |what| {
             let path = folder.clone();
             move |source| DiskError::Io { what, path, source }
@@ -78,11 +79,11 @@ impl Store {
             files,
             folder,
             bytes_max: config.bytes_max,
-            form: Form::new(config),
+            form: Form::new(config.origin),
             calendar: Calendar::new(clock, lock.taken_at),
             index: Index::default(),
             asides: 0,
-            troubles: Troubles::default(),
+            troubles: Troubles::of("disk"),
             evicted: 0,
             refused: 0,
             notices: Vec::new(),
@@ -117,9 +118,8 @@ impl Store {
     /// Writes a record, unless it is there. `Kept` or `Gone` follows.
     pub(crate) fn keep(&mut self, entry: Entry, kv: &[u8]) {
         let (id, pinned) = (entry.id, entry.pinned);
-        let is_there = self.index.get(id).is_some_and(|held| {
-            !held.is_doubtful && Entry { pinned, ..held.entry.clone() } == entry
-        });
+        let is_there =
+            self.index.get(id).is_some_and(|held| !held.is_doubtful && held.entry.is_of(&entry));
         if is_there {
             self.pin(id, pinned);
             self.touch(id);
@@ -127,7 +127,7 @@ impl Store {
         }
         let notice = match self.write(entry, kv) {
             Ok(()) => {
-                self.troubles.write_succeeded();
+                self.troubles.succeeded();
                 Notice::Kept(id)
             }
             Err(NotKept::Refused(why)) => {
@@ -144,10 +144,17 @@ impl Store {
     }
 
     /// Reads and verifies a record's KV.
-    pub(crate) fn fetch(&mut self, id: FragmentId) -> Option<Vec<u8>> {
-        let held = self.index.get_mut(id)?;
+    pub(crate) fn fetch(&mut self, asked: &Entry) -> Option<Vec<u8>> {
+        let id = asked.id;
+        let held = self.index.get_mut(id).filter(|held| held.entry.is_of(asked))?;
         let name = held.name();
-        match self.form.read(&*self.files, &self.folder.join(&name), &held.entry) {
+        let read = Opened::new(&*self.files, &self.folder.join(&name))
+            .map_err(Flaw::from)
+            .and_then(|mut file| {
+                let bytes = file.bytes;
+                self.form.read(&mut file, bytes, &held.entry)
+            });
+        match read {
             Ok(kv) => {
                 held.is_doubtful = false;
                 self.touch(id);
@@ -298,7 +305,7 @@ impl Store {
         if self.index.get(id).is_some() {
             return self.set_aside(&name, bytes, "its record is there, pinned and not pinned");
         }
-        match self.form.head(&*self.files, &self.folder.join(&name), (id, pinned)) {
+        match self.head(&name, (id, pinned)) {
             Ok(head) => {
                 let entry = head.entry;
                 self.index.enter(Held { entry, bytes, used_at: modified, is_doubtful: false });
@@ -306,6 +313,12 @@ impl Store {
             Err(Flaw::Io(error)) => self.troubles.read_failed(&name, &error),
             Err(flaw) => self.set_aside(&name, bytes, &flaw.to_string()),
         }
+    }
+
+    fn head(&self, name: &str, whose: (FragmentId, bool)) -> Result<Head, Flaw> {
+        let mut file = Opened::new(&*self.files, &self.folder.join(name))?;
+        let bytes = file.bytes;
+        self.form.head(&mut file, bytes, whose)
     }
 
     /// Keeps a file for whoever wants to know what happened to it.
@@ -334,8 +347,6 @@ impl Store {
     }
 }
 
-/// Digits of the fingerprint that name a model's folder. The whole of it is in every record.
-const FOLDER_DIGITS: usize = 16;
 /// Stands in the name of a file that is being written, after the id and before a number.
 const ASIDE: &str = ".tmp-";
 /// Ends the name of a file that was set aside.

@@ -4,17 +4,14 @@ mod crashes;
 mod damage;
 mod faulty;
 
-use super::{
-    Disk, DiskConfig, DiskError,
-    files::Files,
-    queue::{Job, Queue},
-    record::{Form, file_name},
-    store::Store,
-    troubles::Troubles,
-};
+use super::{Disk, DiskConfig, DiskError, files::Files, store::Store};
 use crate::{
     Clock, FragmentId,
-    tier::{Entry, Figures, Notice, Tier},
+    tier::{
+        Entry, Figures, Notice, Origin, Tier,
+        record::{Form, file_name},
+        troubles::Troubles,
+    },
 };
 use faulty::{Fault, Faulty, Then};
 use std::{
@@ -47,6 +44,11 @@ fn record(n: u8, pinned: bool) -> (Entry, Vec<u8>) {
     (Entry { id: FragmentId(id), tenant: "tenant".into(), root, tokens, pinned }, kv)
 }
 
+/// The same as it is asked for.
+fn entry(n: u8) -> Entry {
+    record(n, false).0
+}
+
 fn id(n: u8) -> FragmentId {
     record(n, false).0.id
 }
@@ -55,17 +57,19 @@ fn config(dir: &Path, bytes_max: u64) -> DiskConfig {
     DiskConfig {
         dir: dir.to_path_buf(),
         bytes_max,
-        fingerprint: [7; 32],
-        kv_bytes_per_token: KV_BYTES_PER_TOKEN,
-        model: "tiny".into(),
-        kv_dtype: "f16".into(),
-        layout_version: 3,
+        origin: Origin {
+            fingerprint: [7; 32],
+            kv_bytes_per_token: KV_BYTES_PER_TOKEN,
+            model: "tiny".into(),
+            kv_dtype: "f16".into(),
+            layout_version: 3,
+        },
     }
 }
 
 /// A record's file.
 fn file_of((entry, kv): &(Entry, Vec<u8>)) -> Vec<u8> {
-    let form = Form::new(config(Path::new(""), 0));
+    let form = Form::new(config(Path::new(""), 0).origin);
     [form.encode(entry, kv).unwrap(), kv.clone()].concat()
 }
 
@@ -130,16 +134,16 @@ fn heard(disk: &mut Disk) -> Notice {
 
 fn keep(disk: &mut Disk, n: u8, pinned: bool) {
     let (entry, kv) = record(n, pinned);
-    assert!(disk.keep(entry, kv), "{n} may wait");
+    assert!(disk.keep(entry, Arc::new(kv)), "{n} may wait");
 }
 
 /// Fetches a record; compares what arrives.
 fn fetch(disk: &mut Disk, n: u8) -> Notice {
-    disk.fetch(id(n));
+    disk.fetch(entry(n));
     let notice = heard(disk);
     if let Notice::Arrived { id, kv, .. } = &notice {
         let (entry, expected) = record(n, false);
-        assert_eq!((*id, kv), (entry.id, &expected));
+        assert_eq!((*id, &**kv), (entry.id, &expected));
     }
     notice
 }
@@ -148,6 +152,7 @@ fn fetch(disk: &mut Disk, n: u8) -> Notice {
 fn records_come_back_as_they_were() {
     let folder = Folder::new();
     let (fragment, kv) = record(1, true);
+    let kv = Arc::new(kv);
     let root = Entry { id: id(2), tenant: "\"é\n".into(), root: [].into(), ..fragment.clone() };
     let mut disk = folder.disk(4);
     assert_eq!(disk.entries(), []);
@@ -157,7 +162,7 @@ fn records_come_back_as_they_were() {
     }
     for _ in 0..2 {
         for entry in [&fragment, &root] {
-            disk.fetch(entry.id);
+            disk.fetch(entry.clone());
             let arrived = Notice::Arrived { id: entry.id, kv: kv.clone(), took: Duration::ZERO };
             assert_eq!(heard(&mut disk), arrived);
         }
@@ -186,7 +191,7 @@ fn check_held(room: usize, script: &str, expected: &str) {
         }
         // What nobody answers is done when a later fetch is answered.
         if b"?!~-".contains(&sign) {
-            disk.fetch(id(n));
+            disk.fetch(entry(n));
         }
         while matches!(heard(&mut disk), Notice::Gone(gone) if gone != id(n)) {}
     }
@@ -258,47 +263,11 @@ fn a_folder_belongs_to_one_server() {
     let error = again().err().unwrap().to_string();
     assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
     assert!(error.contains("in use by another server"), "{error}");
-    let other = DiskConfig { fingerprint: [8; 32], ..folder.config(1) };
+    let mut other = folder.config(1);
+    other.origin.fingerprint = [8; 32];
     assert!(Disk::open(other, Arc::new(Still)).is_ok(), "another model's folder");
     disk.close();
     assert!(again().is_ok());
-}
-
-#[test]
-fn what_waits_to_be_written_is_answered_from_memory() {
-    let queue = Queue::new(Figures::default());
-    let (entry, kv) = record(1, false);
-    assert!(queue.keep(record(2, false).0, record(2, false).1));
-    assert!(queue.keep(entry, kv.clone()));
-    queue.fetch(id(1));
-    queue.fetch(id(3));
-    assert!(matches!(queue.next(), Some(Job::Fetch(of, Some(had))) if of == id(1) && *had == kv));
-    assert!(matches!(queue.next(), Some(Job::Fetch(of, None)) if of == id(3)));
-    queue.pin(id(1), true);
-    queue.remove(id(2));
-    queue.fetch(id(2));
-    assert!(matches!(queue.next(), Some(Job::Pin(..))));
-    assert!(matches!(queue.next(), Some(Job::Remove(of)) if of == id(2)));
-    assert!(matches!(queue.next(), Some(Job::Fetch(of, None)) if of == id(2)));
-    assert!(matches!(queue.next(), Some(Job::Write(entry, _)) if entry == record(1, true).0));
-    queue.close();
-    assert!(queue.next().is_none());
-}
-
-#[test]
-fn what_may_wait_is_bounded() {
-    let queue = Queue::new(Figures::default());
-    let offer = |n, mebibytes: usize| queue.keep(record(n, false).0, vec![0; mebibytes << 20]);
-    assert!(offer(1, 300), "one record may always wait");
-    assert!(!offer(2, 1));
-    queue.remove(id(1));
-    assert!(offer(2, 100) && offer(3, 156));
-    assert!(!offer(4, 1));
-    assert_eq!(queue.figures().bytes_waiting, 256 << 20);
-    queue.next();
-    queue.next();
-    queue.done(100 << 20, None.into_iter(), Figures::default());
-    assert!(offer(4, 100));
 }
 
 /// A tier whose files fail once, after so many operations.
@@ -325,13 +294,13 @@ fn a_full_disk_is_told_and_gone_on_from() {
 
 #[test]
 fn failures_of_a_kind_are_news_until_a_write_succeeds() {
-    let mut troubles = Troubles::default();
+    let mut troubles = Troubles::of("disk");
     for _ in 0..2 {
         assert!(troubles.is_news("keep", ErrorKind::StorageFull));
         assert!(!troubles.is_news("keep", ErrorKind::StorageFull));
         assert!(troubles.is_news("keep", ErrorKind::PermissionDenied));
         assert!(troubles.is_news("read", ErrorKind::StorageFull));
-        troubles.write_succeeded();
+        troubles.succeeded();
     }
 }
 
@@ -380,7 +349,7 @@ fn a_thread_that_dies_leaves_nobody_waiting() {
     assert_eq!(heard(&mut disk), Notice::Gone(id(1)));
     assert_eq!(fetch(&mut disk, 2), Notice::Lost(id(2)));
     let (entry, kv) = record(3, false);
-    assert!(disk.keep(entry, kv), "it is not to be offered again");
+    assert!(disk.keep(entry, Arc::new(kv)), "it is not to be offered again");
     assert_eq!(heard(&mut disk), Notice::Gone(id(3)));
     disk.close();
     assert_eq!(disk.wait(Duration::from_secs(20)), None, "nothing will ever come");

@@ -23,6 +23,8 @@ pub(super) struct Pressure {
     refused: usize,
     digests: usize,
     crashes: usize,
+    /// Fetches of records that a tier had not told of, that brought something and that did not.
+    unlisted: [usize; 2],
     swaps: usize,
     restarts: usize,
     /// Sealed fragments made, placed, and asked for in vain.
@@ -39,6 +41,7 @@ impl Pressure {
         self.cancelled += other.cancelled;
         self.refused += other.refused;
         self.digests += other.digests;
+        self.unlisted.iter_mut().zip(other.unlisted).for_each(|(to, from)| *to += from);
         self.sealed.iter_mut().zip(other.sealed).for_each(|(to, from)| *to += from);
     }
 
@@ -62,6 +65,8 @@ impl Pressure {
         let Stats { tokens_repaired, tokens_scored, .. } = self.stats;
         assert!(tokens_repaired > 10_000 && tokens_scored > 10_000, "no repairs: {self:?}");
         assert!(self.stats.tokens_loaded > 5_000 && self.crashes > 500, "no tier: {self:?}");
+        let [found, missed] = self.unlisted;
+        assert!(found > 500 && missed > 5_000, "no unlisted records: {self:?}");
         assert!(self.swaps > 300 && self.restarts > 10, "no swaps: {self:?}");
         let Stats { rows_adopted, rows_copied, .. } = self.stats;
         assert!(rows_adopted > 2_000 && rows_copied > 500, "no forks: {self:?}");
@@ -470,6 +475,7 @@ impl Sim {
         assert_eq!((stats.waiting, stats.running, stats.pages_sequences), (0, 0, 0), "{stats:?}");
         self.world.core.check_integrity();
         self.pressure.add_stats(&stats);
+        self.pressure.unlisted = self.tier.map_or([0; 2], |shelf| shelf.unlisted());
         self.pressure
     }
 }

@@ -1,9 +1,10 @@
-//! A tier in memory: slow, small, and unreliable, but never wrong.
+//! A tier in memory: slow, small, and unreliable, but never wrong. Half of them are shared: they
+//! hold records that they did not list, as if another server had written them.
 
 use super::chance::Chance;
-use engine::{Entry, Figures, FragmentId, Notice, Tier};
+use engine::{Entry, Figures, FragmentId, Kv, Notice, Tier};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -17,16 +18,34 @@ struct Books {
     /// Records it holds at most, beside pinned ones.
     room: usize,
     /// The least recently used first.
-    records: Vec<(Entry, Vec<u8>)>,
+    records: Vec<(Entry, Kv)>,
     notices: VecDeque<Notice>,
+    unlisted_rows_min: Option<usize>,
+    /// Told of to the engine that there is now.
+    known: BTreeSet<FragmentId>,
+    /// Fetches of what was not told of, that brought something and that did not.
+    unlisted: [usize; 2],
 }
 
 impl Shelf {
     pub(super) fn new(seed: u64) -> Self {
         let mut chance = Chance::new(seed ^ 0x5e1f);
         let room = chance.within(1, 12);
-        let (records, notices) = (Vec::new(), VecDeque::new());
-        Self(Arc::new(Mutex::new(Books { chance, room, records, notices })))
+        let unlisted_rows_min = chance.one_in(2).then(|| chance.within(1, 4));
+        Self(Arc::new(Mutex::new(Books {
+            chance,
+            room,
+            records: Vec::new(),
+            notices: VecDeque::new(),
+            unlisted_rows_min,
+            known: BTreeSet::new(),
+            unlisted: [0; 2],
+        })))
+    }
+
+    /// Fetches of what was not told of, that brought something and that did not.
+    pub(super) fn unlisted(&self) -> [usize; 2] {
+        self.0.lock().unwrap().unlisted
     }
 
     /// The process that held it is gone: what it was to hear is lost.
@@ -53,16 +72,31 @@ impl Books {
 
 impl Tier for Shelf {
     fn entries(&mut self) -> Vec<Entry> {
-        self.0.lock().unwrap().records.iter().map(|(entry, _)| entry.clone()).collect()
+        let mut books = self.0.lock().unwrap();
+        let Books { chance, records, unlisted_rows_min, known, .. } = &mut *books;
+        let mut is_listed = || unlisted_rows_min.is_none() || chance.one_in(2);
+        let listed = records.iter().filter(|_| is_listed()).map(|(entry, _)| entry.clone());
+        let listed: Vec<Entry> = listed.collect();
+        *known = listed.iter().map(|entry| entry.id).collect();
+        listed
     }
 
-    fn keep(&mut self, entry: Entry, kv: Vec<u8>) -> bool {
+    fn unlisted_rows_min(&self) -> Option<usize> {
+        self.0.lock().unwrap().unlisted_rows_min
+    }
+
+    fn keep(&mut self, entry: Entry, kv: Kv) -> bool {
         let mut books = self.0.lock().unwrap();
         let books = &mut *books;
         if !books.notices.is_empty() && books.chance.one_in(3) {
             return false;
         }
-        assert!(books.place(entry.id).is_none(), "{} is kept twice", entry.id);
+        let same = books.place(entry.id).map(|place| books.records.remove(place));
+        if let Some((_, there)) = same {
+            assert!(books.unlisted_rows_min.is_some(), "{} is kept twice", entry.id);
+            assert_eq!(there, kv, "the same record of two servers");
+        }
+        books.known.insert(entry.id);
         if books.chance.one_in(6) {
             books.notices.push_back(Notice::Gone(entry.id));
             return true;
@@ -73,9 +107,12 @@ impl Tier for Shelf {
         true
     }
 
-    fn fetch(&mut self, id: FragmentId) {
+    fn fetch(&mut self, asked: Entry) {
+        let id = asked.id;
         let mut books = self.0.lock().unwrap();
         let books = &mut *books;
+        let is_shared = books.unlisted_rows_min.is_some_and(|min| asked.tokens.len() >= min);
+        let is_news = books.known.insert(id) && is_shared;
         let notice = match books.place(id) {
             Some(place) => {
                 let (entry, kv) = books.records.remove(place);
@@ -88,11 +125,18 @@ impl Tier for Shelf {
             }
             None => Notice::Lost(id),
         };
+        let is_lost = matches!(notice, Notice::Lost(_));
+        if is_lost {
+            books.known.remove(&id);
+        }
+        books.unlisted[usize::from(is_lost)] += usize::from(is_news);
         books.notices.push_back(notice);
     }
 
     fn remove(&mut self, id: FragmentId) {
-        self.0.lock().unwrap().records.retain(|(entry, _)| entry.id != id);
+        let mut books = self.0.lock().unwrap();
+        books.known.remove(&id);
+        books.records.retain(|(entry, _)| entry.id != id);
     }
 
     fn pin(&mut self, id: FragmentId, pinned: bool) {

@@ -47,7 +47,7 @@ impl Run<'_> {
 
     fn fetch(&mut self, n: u8) {
         let (entry, kv) = record(n, false);
-        match self.store.fetch(entry.id) {
+        match self.store.fetch(&entry) {
             Some(fetched) => assert_eq!(fetched, kv, "wrong bytes of {}", entry.id),
             None => drop(self.book.kept.remove(&entry.id)),
         }
@@ -111,7 +111,7 @@ fn check(store: &mut Store, book: &Book, case: &Fault) {
         let n = entry.id.0[0];
         let (expected, kv) = record(n, entry.pinned);
         assert_eq!(*entry, expected, "{case:?}");
-        assert_eq!(store.fetch(entry.id), Some(kv), "{case:?}: record {n}");
+        assert_eq!(store.fetch(entry), Some(kv), "{case:?}: record {n}");
         assert!(!book.removed.contains(&entry.id), "{case:?}: record {n} was removed");
     }
     for (id, pinned) in &book.kept {

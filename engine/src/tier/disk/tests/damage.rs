@@ -1,6 +1,6 @@
 //! Files that are cut, changed, foreign or hostile: refused with a reason, and set aside.
 
-use super::{Folder, Still, faulty::Faulty, file_of, id, record};
+use super::{Folder, Still, entry, faulty::Faulty, file_of, id, record};
 use crate::tier::disk::{DiskConfig, store::Store};
 use std::{fs, sync::Arc};
 
@@ -13,7 +13,7 @@ fn check_refused(folder: &Folder, bytes: &[u8], case: &str) {
     let mut store = folder.store_over(4, Faulty::never()).unwrap();
     let told = store.entries();
     assert!(told.iter().all(|entry| *entry == record(1, false).0), "{case}: {told:?}");
-    assert_eq!(store.fetch(id(1)), None, "{case}");
+    assert_eq!(store.fetch(&entry(1)), None, "{case}");
     assert!(store.entries().is_empty(), "{case}: still known");
     assert_eq!(store.figures().set_aside, 1, "{case}: {:?}", store.figures());
     assert_eq!(fs::read(&bad).unwrap(), bytes, "{case}: kept as it was");
@@ -63,14 +63,20 @@ fn foreign_records_are_named() {
         let name = &format!("{}.safetensors", id(1));
         assert!(reason.contains(expected) && reason.contains(name), "{reason}: {expected}");
     };
-    check(&|config| config.model = "other".into(), "its model is \"tiny\"; it must be \"other\"");
-    check(&|config| config.fingerprint[31] ^= 1, "its fingerprint is \"07070707");
     check(
-        &|config| config.kv_dtype = "int8".into(),
+        &|config| config.origin.model = "other".into(),
+        "its model is \"tiny\"; it must be \"other\"",
+    );
+    check(&|config| config.origin.fingerprint[31] ^= 1, "its fingerprint is \"07070707");
+    check(
+        &|config| config.origin.kv_dtype = "int8".into(),
         "its kv_dtype is \"f16\"; it must be \"int8\"",
     );
-    check(&|config| config.layout_version = 10, "its layout_version is \"3\"; it must be \"10\"");
-    check(&|config| config.kv_bytes_per_token = 17, "its length of KV is 48; it must be 51");
+    check(
+        &|config| config.origin.layout_version = 10,
+        "its layout_version is \"3\"; it must be \"10\"",
+    );
+    check(&|config| config.origin.kv_bytes_per_token = 17, "its length of KV is 48; it must be 51");
 }
 
 #[test]

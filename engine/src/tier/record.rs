@@ -1,22 +1,37 @@
-//! A record as a file: one safetensors file that says whose KV it holds and under what it was made.
+//! A record as a file or an object: one safetensors file that says whose KV it holds and under what
+//! it was made.
 //!
 //! ```text
 //! | 8: header's length | header | root: U32 | tokens: U32 | kv: U8 |
-//! |<- read when the store is opened --------------------->|
+//! |<- read when a folder is opened ---------------------->|
 //! ```
 //!
 //! Invariant: nothing in a file is believed. Lengths are compared with the file's size before
 //! anything is allocated; one checksum with all that identifies the record before it is said to be
 //! there, another with that and the KV before the KV is handed out.
 
-use super::{DiskConfig, files::Files};
-use crate::{FragmentId, tier::Entry};
+use super::{Entry, Origin};
+use crate::FragmentId;
 use blake3::Hasher;
 use models::TokenId;
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, TensorInfo};
-use std::{fmt::Debug, fs::File, io, path::Path, sync::Arc};
+use std::{fmt::Debug, io, sync::Arc};
 
-/// What all records of a store have in common.
+/// A file or an object, read from its start on.
+pub(crate) trait Source {
+    /// Exactly so many bytes from where the last read ended.
+    fn read(&mut self, bytes: usize) -> io::Result<Vec<u8>>;
+}
+
+impl Source for &[u8] {
+    fn read(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
+        let (read, rest) = self.split_at_checked(bytes).ok_or(io::ErrorKind::UnexpectedEof)?;
+        *self = rest;
+        Ok(read.to_vec())
+    }
+}
+
+/// What all records of a store look like.
 pub(crate) struct Form {
     /// Fields that stand in every header.
     common: Vec<(&'static str, String)>,
@@ -28,8 +43,6 @@ pub(crate) struct Head {
     pub(crate) entry: Entry,
     checksum: String,
     kv_bytes: usize,
-    /// Read up to the KV.
-    file: File,
 }
 
 /// Why a file isn't a record of this store.
@@ -49,15 +62,15 @@ pub(crate) enum Flaw {
 }
 
 impl Form {
-    pub(crate) fn new(config: DiskConfig) -> Self {
+    pub(crate) fn new(origin: Origin) -> Self {
         let common = vec![
             ("format", FORMAT.to_owned()),
-            ("model", config.model),
-            ("fingerprint", blake3::Hash::from_bytes(config.fingerprint).to_hex().to_string()),
-            ("kv_dtype", config.kv_dtype),
-            ("layout_version", config.layout_version.to_string()),
+            ("model", origin.model),
+            ("fingerprint", blake3::Hash::from_bytes(origin.fingerprint).to_hex().to_string()),
+            ("kv_dtype", origin.kv_dtype),
+            ("layout_version", origin.layout_version.to_string()),
         ];
-        Self { common, kv_bytes_per_token: config.kv_bytes_per_token }
+        Self { common, kv_bytes_per_token: origin.kv_bytes_per_token }
     }
 
     /// What stands in a record's file before its KV.
@@ -91,15 +104,14 @@ impl Form {
         Ok(head)
     }
 
-    /// Reads a file up to its KV. Its name says which record it must be.
+    /// Reads a source of so many bytes up to its KV. Its name says which record it must be.
     pub(crate) fn head(
         &self,
-        files: &dyn Files,
-        path: &Path,
+        source: &mut dyn Source,
+        bytes: u64,
         (id, pinned): (FragmentId, bool),
     ) -> Result<Head, Flaw> {
-        let (mut file, bytes) = files.open(path)?;
-        let metadata = read_header(files, &mut file, bytes)?;
+        let metadata = read_header(source, bytes)?;
         let [root, tokens, kv_bytes] = lengths(&metadata)?;
         self.check_lengths([root, tokens, kv_bytes])?;
         for (name, expected) in &self.common {
@@ -107,27 +119,36 @@ impl Form {
         }
         check("id", field(&metadata, "id"), &id.to_string())?;
         let tenant = field(&metadata, "tenant").into();
-        let root = read_tokens(files, &mut file, root)?;
-        let tokens = read_tokens(files, &mut file, tokens)?;
+        let root = read_tokens(source, root)?;
+        let tokens = read_tokens(source, tokens)?;
         let entry = Entry { id, tenant, root, tokens, pinned };
         let given = field(&metadata, "entry_checksum");
         check("entry_checksum", given, &digest(&self.hash_of(&entry)))?;
         let checksum = field(&metadata, "checksum").to_owned();
-        Ok(Head { entry, checksum, kv_bytes, file })
+        Ok(Head { entry, checksum, kv_bytes })
     }
 
     /// Reads and verifies the KV of a record that is known.
     pub(crate) fn read(
         &self,
-        files: &dyn Files,
-        path: &Path,
+        source: &mut dyn Source,
+        bytes: u64,
         known: &Entry,
     ) -> Result<Vec<u8>, Flaw> {
-        let mut head = self.head(files, path, (known.id, known.pinned))?;
-        let kv = files.read(&mut head.file, head.kv_bytes)?;
-        // Another entry under this id would give another checksum.
+        let head = self.head(source, bytes, (known.id, known.pinned))?;
+        check("tenant", &head.entry.tenant, &known.tenant)?;
+        let digest_of = |entry: &Entry| digest(&self.hash_of(entry));
+        check("digest of root and tokens", &digest_of(&head.entry), &digest_of(known))?;
+        let kv = source.read(head.kv_bytes)?;
         check("checksum", &head.checksum, &self.checksum(known, &kv))?;
         Ok(kv)
+    }
+
+    /// Whether a record can be so large: asked before anything is fetched.
+    pub(crate) fn check_size(&self, known: &Entry, bytes: u64) -> Result<(), Flaw> {
+        let [root, tokens] = [known.root.len(), known.tokens.len()];
+        let own = (root + tokens) * size_of::<TokenId>() + tokens * self.kv_bytes_per_token;
+        check_limit("size", bytes, own as u64 + LENGTH_BYTES as u64 + HEADER_BYTES_MAX)
     }
 
     /// Whether these lengths of root, tokens and KV belong together.
@@ -179,12 +200,12 @@ pub(crate) fn read_name(name: &str) -> Option<(FragmentId, bool)> {
 }
 
 /// The header, once it agrees with the file's size.
-fn read_header(files: &dyn Files, file: &mut File, bytes: u64) -> Result<Metadata, Flaw> {
+fn read_header(source: &mut dyn Source, bytes: u64) -> Result<Metadata, Flaw> {
     check_limit("header's start", LENGTH_BYTES as u64, bytes)?;
-    let length = files.read(file, LENGTH_BYTES)?;
+    let length = source.read(LENGTH_BYTES)?;
     let length = u64::from_le_bytes(length.try_into().expect("as many bytes as asked for"));
     check_limit("length of header", length, HEADER_BYTES_MAX.min(bytes - LENGTH_BYTES as u64))?;
-    let header = files.read(file, length as usize)?;
+    let header = source.read(length as usize)?;
     // Checks that the tensors follow each other without a gap, each as long as its shape says.
     let metadata: Metadata = serde_json::from_slice(&header)?;
     let data_bytes = bytes - LENGTH_BYTES as u64 - length;
@@ -229,8 +250,8 @@ fn bytes_of(tokens: &[TokenId]) -> Vec<u8> {
     tokens.iter().flat_map(|token| token.to_le_bytes()).collect()
 }
 
-fn read_tokens(files: &dyn Files, file: &mut File, count: usize) -> io::Result<Arc<[TokenId]>> {
-    let bytes = files.read(file, count * size_of::<TokenId>())?;
+fn read_tokens(source: &mut dyn Source, count: usize) -> io::Result<Arc<[TokenId]>> {
+    let bytes = source.read(count * size_of::<TokenId>())?;
     Ok(bytes.as_chunks().0.iter().map(|&token| TokenId::from_le_bytes(token)).collect())
 }
 

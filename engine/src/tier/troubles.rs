@@ -6,8 +6,9 @@ use crate::tier::Figures;
 use std::{collections::BTreeSet, fmt::Display, io};
 
 /// The troubles of a store.
-#[derive(Default)]
 pub(crate) struct Troubles {
+    /// Whose: "disk".
+    tier: &'static str,
     /// Only what counts troubles is used.
     counted: Figures,
     logged: BTreeSet<(&'static str, io::ErrorKind)>,
@@ -17,6 +18,17 @@ pub(crate) struct Troubles {
 }
 
 impl Troubles {
+    /// None yet.
+    pub(crate) fn of(tier: &'static str) -> Self {
+        Self {
+            tier,
+            counted: Figures::default(),
+            logged: BTreeSet::new(),
+            #[cfg(test)]
+            last: None,
+        }
+    }
+
     /// Something could not be read.
     pub(crate) fn read_failed(&mut self, what: impl Display, error: &io::Error) {
         self.counted.read_errors += 1;
@@ -34,10 +46,15 @@ impl Troubles {
         self.failed(deed, what, error);
     }
 
+    /// Something was not even tried.
+    pub(crate) fn not_tried(&mut self) {
+        self.counted.write_errors += 1;
+    }
+
     fn failed(&mut self, deed: &'static str, what: impl Display, error: &io::Error) {
         let text = format!("cannot {deed} {what}: {error}");
         if self.is_news(deed, error.kind()) {
-            tracing::warn!("disk tier: {text}");
+            tracing::warn!("{} tier: {text}", self.tier);
         }
         #[cfg(test)]
         {
@@ -48,7 +65,7 @@ impl Troubles {
     /// A file is not what it should be.
     pub(crate) fn set_aside(&mut self, name: &str, why: &str) {
         let text = format!("{name} is set aside: {why}");
-        tracing::warn!("disk tier: {text}");
+        tracing::warn!("{} tier: {text}", self.tier);
         self.counted.set_aside += 1;
         #[cfg(test)]
         {
@@ -56,8 +73,8 @@ impl Troubles {
         }
     }
 
-    /// The disk works again.
-    pub(crate) fn write_succeeded(&mut self) {
+    /// The store works again.
+    pub(crate) fn succeeded(&mut self) {
         self.logged.clear();
     }
 
