@@ -9,7 +9,7 @@ use crate::{
     sources::{CommandLine, Host},
 };
 use clap::{Parser, Subcommand, ValueEnum};
-use engine::JoinPolicy;
+use engine::{JoinPolicy, StoreUrl};
 use kernels::{Isa, KvDtype};
 use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
 
@@ -123,6 +123,7 @@ Examples:
   cento serve
   cento serve --model qwen2.5-coder-0.5b --port 9000
   cento serve --cache-bytes 20GiB        keep KV on disk, over restarts
+  cento serve --cache-url s3://kv/cento  share KV with other servers
   cento serve --model ./model.gguf --host 0.0.0.0 --api-key-file keys.txt
   cento serve --allow-file /var/log --allow-command load='uptime'
   curl http://127.0.0.1:8080/v1/models
@@ -155,6 +156,12 @@ pub struct ServeArgs {
     /// [default: the platform's cache folder]. Set in the environment it is where models are, too.
     #[arg(long, env = "CENTO_CACHE_DIR", value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+
+    /// A store that servers share, s3://BUCKET/PREFIX or file:///FOLDER: what one has encoded the
+    /// others fetch. Where S3 is and who asks is in AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID
+    /// and AWS_SECRET_ACCESS_KEY [default: nothing is shared].
+    #[arg(long, env = "CENTO_CACHE_URL", value_name = "URL")]
+    pub cache_url: Option<StoreUrl>,
 
     /// Largest request body, in bytes or with a unit.
     #[arg(long, env = "CENTO_BODY_LIMIT", value_name = "BYTES", default_value = "16MiB")]

@@ -7,7 +7,7 @@ use crate::{
     args::{Device, EngineArgs, GenerateArgs, ServeArgs},
     sources::{Allowed, CommandLine, Folders, Host, Hosts},
 };
-use engine::{JoinPolicy, Sampling};
+use engine::{JoinPolicy, Sampling, StoreUrl};
 use kernels::{Isa, KvDtype};
 use std::{
     collections::BTreeMap,
@@ -125,6 +125,8 @@ pub struct ServeConfig {
     pub cache: Option<CacheConfig>,
     /// What side contexts may be fed from.
     pub allowed: Allowed,
+    /// The store that KV is shared through; `None`: none.
+    pub cache_url: Option<StoreUrl>,
     /// Largest request body in bytes.
     pub body_bytes_max: usize,
     /// Longest time one request may take.
@@ -155,6 +157,7 @@ impl TryFrom<ServeArgs> for ServeConfig {
             api_keys,
             cache: CacheConfig::resolve(args.cache_dir, args.cache_bytes)?,
             allowed: allowed(args.allow_file, args.allow_url, args.allow_command)?,
+            cache_url: args.cache_url,
             body_bytes_max,
             request_timeout: Duration::from_secs_f64(args.request_timeout.0),
             grace: Duration::from_secs(args.grace.into()),

@@ -1,8 +1,11 @@
 //! A model loaded into this process, and an engine over it: what the commands run on.
 
-use crate::{CacheConfig, EngineConfig, FetchProgress, Time};
+use crate::{CacheConfig, EngineConfig, FetchProgress, ServeConfig, Time};
 use anyhow::{Context as _, anyhow};
-use engine::{Config, Disk, DiskConfig, Engine, Event, Origin, Request, Summary, Tier};
+use engine::{
+    Config, Disk, DiskConfig, Engine, Event, Layered, Origin, Request, SHARED_ROWS_MIN, Shared,
+    SharedConfig, StoreUrl, Summary, Tier,
+};
 use models::{LoadOptions, Loaded, Model as _, ModelInfo, TokenId, Tokenizer, Turns};
 use std::{
     sync::{Arc, mpsc},
@@ -46,17 +49,27 @@ pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
     models::load(&path, &options).with_context(|| format!("loading {}", path.display()))
 }
 
-/// The disk that a loaded model's KV is kept on. Fails when another server has the folder, or it
-/// cannot be written to.
-pub(crate) fn disk(
-    loaded: &Loaded,
-    config: &EngineConfig,
-    cache: &CacheConfig,
-) -> anyhow::Result<Box<dyn Tier>> {
-    let shape = loaded.decoder.shape();
-    let origin = Origin::new(shape, &loaded.info.name, config.kv_dtype);
+/// Where a loaded model's KV is kept beyond memory: on disk, in a store that servers share, on disk
+/// over such a store, or nowhere. Fails when another server has the disk's folder, a folder cannot be
+/// written to, or the settings of the store make no sense.
+pub(crate) fn tier(loaded: &Loaded, config: &ServeConfig) -> anyhow::Result<Option<Box<dyn Tier>>> {
+    let origin = Origin::new(loaded.decoder.shape(), &loaded.info.name, config.engine.kv_dtype);
+    let disk = config.cache.as_ref().map(|cache| disk(cache, origin.clone())).transpose()?;
+    let shared = config.cache_url.as_ref().map(|url| shared(url, origin)).transpose()?;
+    Ok(match (disk, shared) {
+        (Some(near), Some(far)) => Some(Box::new(Layered::new(near, far))),
+        (disk, shared) => disk.or(shared),
+    })
+}
+
+fn disk(cache: &CacheConfig, origin: Origin) -> anyhow::Result<Box<dyn Tier>> {
     let config = DiskConfig { dir: cache.dir.clone(), bytes_max: cache.bytes.0, origin };
     Ok(Box::new(Disk::open(config, Time::system().clock()).context("--cache-dir")?))
+}
+
+fn shared(url: &StoreUrl, origin: Origin) -> anyhow::Result<Box<dyn Tier>> {
+    let config = SharedConfig { url: url.clone(), origin, rows_min: SHARED_ROWS_MIN };
+    Ok(Box::new(Shared::open(config, Time::system().clock()).context("--cache-url")?))
 }
 
 impl Local {

@@ -140,6 +140,11 @@ const GAUGES: &[Row<usize>] = &[
         |s| s.tier.bytes_waiting as usize,
         "Bytes of KV that wait to be written",
     ),
+    (
+        "cento_shared_bytes_waiting",
+        |s| s.tier_shared.bytes_waiting as usize,
+        "Those of them that wait to be uploaded to the shared store",
+    ),
     ("cento_overlays", |s| s.overlays, "Overlays in memory: rows computed again for a composition"),
     ("cento_generations_waiting", |s| s.waiting, "Generations waiting for a place"),
     ("cento_generations_running", |s| s.running, "Generations running"),
@@ -167,6 +172,21 @@ const COUNTERS: &[Row<u64>] = &[
     ("cento_tier_set_aside_total", |s| s.tier.set_aside, "Files that did not verify"),
     ("cento_tier_read_errors_total", |s| s.tier.read_errors, "Reads of a tier that failed"),
     ("cento_tier_write_errors_total", |s| s.tier.write_errors, "Writes of a tier that failed"),
+    (
+        "cento_shared_set_aside_total",
+        |s| s.tier_shared.set_aside,
+        "Objects of the shared store that did not verify",
+    ),
+    (
+        "cento_shared_read_errors_total",
+        |s| s.tier_shared.read_errors,
+        "Requests to the shared store for records that failed",
+    ),
+    (
+        "cento_shared_write_errors_total",
+        |s| s.tier_shared.write_errors,
+        "Uploads and deletions in the shared store that failed, or were not tried while it was down",
+    ),
     (
         "cento_rows_adopted_total",
         |s| s.rows_adopted,

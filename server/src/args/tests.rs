@@ -45,6 +45,8 @@ fn bad_values_are_refused() {
     refuses("cento serve --allow-command a/b=uptime");
     refuses("cento serve --allow-command load=");
     refuses("cento serve --allow-command load='up");
+    refuses("cento serve --cache-url gs://kv");
+    refuses("cento serve --cache-url /mnt/kv");
     refuses("cento pull --verify --source hub");
     refuses("cento generate");
 }

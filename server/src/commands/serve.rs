@@ -19,8 +19,8 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
 
     let time = Time::system();
     let loaded = local::load(&config.engine)?;
-    let disk = config.cache.as_ref().map(|cache| local::disk(&loaded, &config.engine, cache));
-    let local = Local::start_over(loaded, &config.engine, disk.transpose()?);
+    let tier = local::tier(&loaded, &config)?;
+    let local = Local::start_over(loaded, &config.engine, tier);
     let profile = Profile::load(&local.engine.shape().fingerprint)?;
     let name = client_name(&config.engine.model);
     let ready = ready_line(address, &name, &local, &config);
@@ -60,8 +60,11 @@ fn ready_line(address: SocketAddr, name: &str, local: &Local, config: &ServeConf
         let kept = engine.stats().fragments_stored;
         format!(" · {} on disk in {}, {kept} records there", cache.bytes, cache.dir.display())
     });
+    let shared =
+        config.cache_url.as_ref().map_or_else(String::new, |url| format!(" · shared at {url}"));
     format!(
-        "cento {} ready on http://{address} · {name} ({}, {}) · KV {}{disk} · {} threads, {} · {keys}",
+        "cento {} ready on http://{address} · {name} ({}, {}) · KV {}{disk}{shared} · {} threads, {} · \
+         {keys}",
         env!("CARGO_PKG_VERSION"),
         info.arch,
         info.quantization,

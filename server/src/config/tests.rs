@@ -63,6 +63,13 @@ fn sources_are_off_until_they_are_allowed() {
 }
 
 #[test]
+fn kv_is_shared_where_it_is_asked_for() {
+    assert_eq!(serve("").unwrap().cache_url, None);
+    let config = serve("--cache-url s3://kv/cento").unwrap();
+    assert_eq!((config.cache, config.cache_url), (None, "s3://kv/cento".parse().ok()));
+}
+
+#[test]
 fn a_number_format_is_taken_by_name() {
     for dtype in KvDtype::ALL {
         assert_eq!(serve(&format!("--kv-dtype {dtype}")).unwrap().engine.kv_dtype, dtype);
