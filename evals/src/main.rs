@@ -12,6 +12,7 @@ mod item;
 mod journal;
 mod measure;
 mod metrics;
+mod progress;
 mod prompt;
 mod provenance;
 mod record;

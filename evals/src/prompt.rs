@@ -1,7 +1,7 @@
 //! From an item to token ids: the same for every arm, and for the engine in this process as for a
 //! server.
 
-use crate::item::Item;
+use crate::item::{Item, Tail};
 use anyhow::Context as _;
 use models::{TokenId, Tokenizer, Turns, catalogue};
 use std::{path::PathBuf, sync::Arc};
@@ -48,20 +48,24 @@ impl Texts {
             Ok(turns.part(role, &text)?.into())
         });
         let placements = placements.collect::<anyhow::Result<_>>()?;
-        let (user, begin) = (&item.tail.user, &item.tail.begin);
-        let tail = if is_chat {
-            let mut tail = turns.part(Some("user"), user)?;
-            tail.extend(turns.generation_prompt());
-            tail.extend(turns.part(None, begin)?);
-            tail
-        } else {
-            let begin = if begin.is_empty() { "Answer:" } else { begin };
-            turns.part(None, &format!("\n{user}\n{begin}"))?
-        };
+        let tail = self.tail(&item.tail)?;
         // Behind words an answer follows with a space, in a new turn it begins without one.
-        let space = if is_chat && begin.is_empty() { "" } else { " " };
+        let space = if is_chat && item.tail.begin.is_empty() { "" } else { " " };
         let gold = turns.part(None, &format!("{space}{}", item.answers[0]))?;
         Ok(Prompt { root: root.into(), placements, tail, gold })
+    }
+
+    /// Tokens of what is asked, up to where the answer begins.
+    pub(crate) fn tail(&self, Tail { user, begin }: &Tail) -> anyhow::Result<Vec<TokenId>> {
+        let turns = &self.turns;
+        if !turns.has_template() {
+            let begin = if begin.is_empty() { "Answer:" } else { begin };
+            return Ok(turns.part(None, &format!("\n{user}\n{begin}"))?);
+        }
+        let mut tail = turns.part(Some("user"), user)?;
+        tail.extend(turns.generation_prompt());
+        tail.extend(turns.part(None, begin)?);
+        Ok(tail)
     }
 }
 

@@ -56,19 +56,24 @@ pub(crate) struct Record {
     pub(crate) items: Vec<ItemNumbers>,
 }
 
-impl Identity {
-    /// The first field in which another run differs, with both values.
-    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
-        let fields = |identity: &Self| match serde_json::to_value(identity) {
-            Ok(serde_json::Value::Object(fields)) => fields,
-            _ => unreachable!("an identity is an object"),
-        };
-        let (own, others) = (fields(self), fields(other));
-        let differs = own.iter().find(|(name, value)| others.get(*name) != Some(value));
-        differs.map(|(name, value)| format!("{name} is {} there and {value} here", others[name]))
-    }
+/// The first field in which another run differs, with both values.
+pub(crate) fn difference<H: Serialize>(own: &H, other: &H) -> Option<String> {
+    let fields = |header: &H| match serde_json::to_value(header) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => unreachable!("a run's header is an object"),
+    };
+    let (own, others) = (fields(own), fields(other));
+    let differs = own.iter().find(|(name, value)| others.get(*name) != Some(value));
+    differs.map(|(name, value)| format!("{name} is {} there and {value} here", others[name]))
 }
 
+/// Written aside and renamed: a file of this name is always whole.
+pub(crate) fn save(record: &impl Serialize, path: &Path) -> anyhow::Result<()> {
+    let aside = path.with_added_extension("writing");
+    let text = serde_json::to_string(record)?;
+    fs::write(&aside, text + "\n").with_context(|| format!("writing {}", aside.display()))?;
+    fs::rename(&aside, path).with_context(|| format!("writing {}", path.display()))
+}
 impl Record {
     /// Of all items' numbers.
     pub(crate) fn of(identity: Identity, items: Vec<ItemNumbers>) -> Self {
@@ -98,13 +103,5 @@ impl Record {
             bail!("{shown}: item {:?} has {} arms, not {arms}", item.id, item.arms.len());
         }
         Ok(record)
-    }
-
-    /// Written aside and renamed: a file of this name is always whole.
-    pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
-        let aside = path.with_added_extension("writing");
-        let text = serde_json::to_string(self)?;
-        fs::write(&aside, text + "\n").with_context(|| format!("writing {}", aside.display()))?;
-        fs::rename(&aside, path).with_context(|| format!("writing {}", path.display()))
     }
 }

@@ -3,22 +3,18 @@
 use crate::{
     arm::{Arm, KV, Way},
     backend::{Backend, Http, Local},
-    clock::Monotonic,
     item::Item,
-    journal::Journal,
+    journal::{self, Journal},
     measure::{ALTERNATIVES, Measure},
     metrics::Numbers,
+    progress::Progress,
     prompt::Texts,
     provenance::Provenance,
-    record::{FORMAT, Identity, ItemNumbers, Record},
+    record::{FORMAT, Identity, ItemNumbers, Record, difference, save},
     tasks::Task,
 };
 use anyhow::{Context as _, bail, ensure};
-use engine::Clock as _;
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -117,33 +113,27 @@ pub(crate) fn measured(
 ) -> anyhow::Result<Record> {
     if path.exists() {
         let record = Record::load(path)?;
-        if let Some(difference) = identity.difference(&record.identity) {
+        if let Some(difference) = difference(&identity, &record.identity) {
             let path = path.display();
             bail!("{path} is of another run: {difference}; remove it or name another --json");
         }
         eprintln!("{} is complete already", path.display());
         return Ok(record);
     }
-    let mut journal = Journal::open(path, &identity)?;
+    let mut journal = Journal::<ItemNumbers>::open(path, &identity)?;
     let done = journal.done.len();
     let agrees = journal.done.iter().zip(items).all(|(done, item)| done.id == item.id);
     ensure!(
         agrees && done <= items.len(),
         "{} holds other items than this run makes",
-        Journal::path(path).display()
+        journal::path(path).display()
     );
-    if done > 0 {
-        eprintln!("going on behind {done} of {} items", items.len());
-    }
-    let clock = Monotonic::start();
+    let progress = Progress::start(done, items.len());
     for (at, item) in items.iter().enumerate().skip(done) {
         let numbers = measure.item(item)?;
-        let progress = progress(&identity, &numbers);
+        let line = line(&identity, &numbers);
         journal.add(numbers)?;
-        let (now, took) = (at + 1 - done, clock.now());
-        let left = took.mul_f64((items.len() - at - 1) as f64 / now as f64);
-        let count = format!("[{}/{}]", at + 1, items.len());
-        eprintln!("{count} {progress} · {} left", minutes(left));
+        progress.tell(at + 1, &line);
     }
     let too_long = journal.done.iter().filter(|item| item.too_long.is_some()).count();
     ensure!(
@@ -152,13 +142,13 @@ pub(crate) fn measured(
         identity.model.context_max
     );
     let record = Record::of(identity, std::mem::take(&mut journal.done));
-    record.save(path)?;
+    save(&record, path)?;
     journal.remove().context("the result is written, its journal is left")?;
     Ok(record)
 }
 
 /// One item in a line.
-fn progress(identity: &Identity, item: &ItemNumbers) -> String {
+fn line(identity: &Identity, item: &ItemNumbers) -> String {
     if let Some(needs) = item.too_long {
         let limit = identity.model.context_max;
         return format!("{}: left out, it needs {needs} positions of {limit}", item.id);
@@ -168,15 +158,6 @@ fn progress(identity: &Identity, item: &ItemNumbers) -> String {
     };
     let arms: Vec<_> = identity.arms.iter().zip(&item.arms).map(arm).collect();
     format!("{} · {}", item.id, arms.join(" · "))
-}
-
-fn minutes(left: Duration) -> String {
-    let seconds = left.as_secs();
-    if seconds >= 60 {
-        format!("{} min {} s", seconds / 60, seconds % 60)
-    } else {
-        format!("{seconds} s")
-    }
 }
 
 /// The table of a run, as the report has it.

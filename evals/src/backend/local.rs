@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::{Context as _, anyhow};
 use engine::{Composition, Config, Engine, Event, FragmentSpec, Priority, Request, Sampling};
-use models::{KvDtype, LoadOptions, TokenId};
+use models::{KvDtype, LoadOptions, Model, TokenId, Tokenizer};
 use std::{
     sync::{
         Arc,
@@ -19,6 +19,34 @@ use std::{
 
 /// Longest time without a step of the engine before a run gives up.
 const SILENCE_MAX: Duration = Duration::from_mins(15);
+
+/// A model loaded for an engine in this process.
+pub(crate) struct Loaded {
+    pub(crate) decoder: Box<dyn Model>,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) card: Card,
+    pub(crate) clock: Arc<Monotonic>,
+}
+
+impl Loaded {
+    /// Fetches and loads a model. `threads`: 0 means one for each physical core.
+    pub(crate) fn open(model: &str, threads: usize, kv_dtype: KvDtype) -> anyhow::Result<Self> {
+        let options = LoadOptions { threads, kv_dtype, ..LoadOptions::default() };
+        let loaded = models::load(&prompt::path(model)?, &options)?;
+        let threads = if threads == 0 { models::physical_cores() } else { threads };
+        let (decoder, tokenizer) = (Box::new(loaded.decoder), loaded.tokenizer);
+        let shape = decoder.shape();
+        let card = Card {
+            name: model.to_owned(),
+            fingerprint: hex(&shape.fingerprint),
+            context_max: shape.context_max,
+            through: "engine".to_owned(),
+            isa: Some(loaded.info.isa),
+            threads: Some(threads),
+        };
+        Ok(Self { decoder, tokenizer, card, clock: Arc::new(Monotonic::start()) })
+    }
+}
 
 /// Engines over a loaded model.
 pub(crate) struct Local {
@@ -31,33 +59,17 @@ pub(crate) struct Local {
 impl Local {
     /// Fetches and loads a model, once for each format of KV that the arms name.
     pub(crate) fn open(model: &str, threads: usize, arms: &[Arm]) -> anyhow::Result<Self> {
-        let path = prompt::path(model)?;
-        let load = |kv_dtype| {
-            models::load(&path, &LoadOptions { threads, kv_dtype, ..LoadOptions::default() })
+        let start = |Loaded { decoder, tokenizer, clock, .. }| {
+            Engine::start(decoder, Some(tokenizer), Config::default(), clock)
         };
-        let start = |decoder, tokenizer| {
-            let clock = Arc::new(Monotonic::start());
-            Engine::start(Box::new(decoder), Some(tokenizer), Config::default(), clock)
-        };
-        let loaded = load(KV)?;
-        let threads_used = if threads == 0 { models::physical_cores() } else { threads };
-        let end_tokens = loaded.tokenizer.end_tokens().to_vec();
-        let mut engines = vec![(KV, start(loaded.decoder, loaded.tokenizer))];
+        let loaded = Loaded::open(model, threads, KV)?;
+        let (end_tokens, card) = (loaded.tokenizer.end_tokens().to_vec(), loaded.card.clone());
+        let mut engines = vec![(KV, start(loaded))];
         for arm in arms {
             if engines.iter().all(|(kv, _)| *kv != arm.kv) {
-                let other = load(arm.kv)?;
-                engines.push((arm.kv, start(other.decoder, other.tokenizer)));
+                engines.push((arm.kv, start(Loaded::open(model, threads, arm.kv)?)));
             }
         }
-        let shape = engines[0].1.shape();
-        let card = Card {
-            name: model.to_owned(),
-            fingerprint: hex(&shape.fingerprint),
-            context_max: shape.context_max,
-            through: "engine".to_owned(),
-            isa: Some(loaded.info.isa),
-            threads: Some(threads_used),
-        };
         Ok(Self { engines, end_tokens, card })
     }
 

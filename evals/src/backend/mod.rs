@@ -4,7 +4,7 @@ mod http;
 mod local;
 
 pub(crate) use http::Http;
-pub(crate) use local::Local;
+pub(crate) use local::{Loaded, Local};
 
 use crate::arm::Joined;
 use engine::TokenLogprob;

@@ -5,7 +5,7 @@ use crate::{
     backend::Card,
     metrics::Numbers,
     provenance::Provenance,
-    record::{FORMAT, Identity, ItemNumbers, Record},
+    record::{FORMAT, Identity, ItemNumbers, Record, save},
 };
 use std::{fs, path::Path};
 
@@ -60,8 +60,8 @@ fn a_report_holds_every_arm_and_where_numbers_come_from() {
     let results = folder.path().join("results");
     fs::create_dir(&results).unwrap();
     let arms = ["recompute", "reuse", "boundary:8", "boundary:16"];
-    record("needle", &arms).save(&results.join("a.json")).unwrap();
-    record("order", &arms[..2]).save(&results.join("b.json")).unwrap();
+    save(&record("needle", &arms), &results.join("a.json")).unwrap();
+    save(&record("order", &arms[..2]), &results.join("b.json")).unwrap();
     fs::write(results.join("c.json.partial.jsonl"), "{}\n").unwrap();
     let page = report(folder.path()).unwrap();
     for text in [
@@ -95,7 +95,7 @@ fn a_report_holds_every_arm_and_where_numbers_come_from() {
 fn two_results_of_one_run_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     for (name, arms) in [("a.json", &["recompute"][..]), ("b.json", &["recompute", "reuse"])] {
-        record("needle", arms).save(&folder.path().join(name)).unwrap();
+        save(&record("needle", arms), &folder.path().join(name)).unwrap();
     }
     let said = format!("{:#}", Results::read(folder.path()).err().unwrap());
     for word in ["a.json", "b.json", "model/x", "needle", "seed 3"] {

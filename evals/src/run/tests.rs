@@ -5,11 +5,11 @@ use crate::{
     arm::{Arm, Joined, Way},
     backend::{Answer, Backend, Call, Card},
     item::Item,
-    journal::Journal,
+    journal::{self, Journal},
     measure::{ALTERNATIVES, Measure},
     prompt::Texts,
     provenance::Provenance,
-    record::{FORMAT, Identity, Record},
+    record::{FORMAT, Identity, ItemNumbers, Record},
     tasks::Task,
 };
 use anyhow::ensure;
@@ -104,13 +104,13 @@ fn a_stopped_run_goes_on_where_it_was() {
     let (whole, stopped) = (folder.path().join("whole.json"), folder.path().join("stopped.json"));
     let (expected, calls) = run(&whole, 1, usize::MAX);
     let expected = expected.unwrap();
-    assert_eq!((calls, Journal::path(&whole).exists()), (5 * CALLS, false));
+    assert_eq!((calls, journal::path(&whole).exists()), (5 * CALLS, false));
 
     // Two items are done, and the third is under way.
     let (error, _) = run(&stopped, 1, 2 * CALLS + 1);
     assert!(format!("{:#}", error.unwrap_err()).contains("broken"));
     assert!(!stopped.exists(), "what is not whole has another name");
-    let journal = Journal::path(&stopped);
+    let journal = journal::path(&stopped);
     assert_eq!(fs::read_to_string(&journal).unwrap().lines().count(), 3);
 
     // The machine died while a line was being written.
@@ -132,10 +132,10 @@ fn another_runs_files_are_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.json");
     drop(run(&path, 1, CALLS));
-    let before = fs::read(Journal::path(&path)).unwrap();
+    let before = fs::read(journal::path(&path)).unwrap();
     let error = format!("{:#}", run(&path, 2, usize::MAX).0.unwrap_err());
     assert!(error.contains("seed is 1 there and 2 here"), "{error}");
-    assert_eq!(fs::read(Journal::path(&path)).unwrap(), before);
+    assert_eq!(fs::read(journal::path(&path)).unwrap(), before);
     run(&path, 1, usize::MAX).0.unwrap();
     let error = format!("{:#}", run(&path, 2, usize::MAX).0.unwrap_err());
     assert!(error.contains("seed is 1 there and 2 here"), "{error}");
@@ -146,7 +146,7 @@ fn a_run_that_measured_nothing_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.json");
     drop(run(&path, 1, 0));
-    assert_eq!(fs::read_to_string(Journal::path(&path)).unwrap().lines().count(), 1);
+    assert_eq!(fs::read_to_string(journal::path(&path)).unwrap().lines().count(), 1);
     let (record, calls) = run(&path, 2, usize::MAX);
     assert_eq!((record.unwrap().identity.seed, calls), (2, 5 * CALLS));
 }
@@ -156,8 +156,8 @@ fn two_runs_do_not_write_one_journal() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.json");
     let identity = identity(card(100), 1, &[]);
-    let _open = Journal::open(&path, &identity).unwrap();
-    let error = format!("{:#}", Journal::open(&path, &identity).unwrap_err());
+    let _open = Journal::<ItemNumbers>::open(&path, &identity).unwrap();
+    let error = format!("{:#}", Journal::<ItemNumbers>::open(&path, &identity).unwrap_err());
     assert!(error.contains("another run"), "{error}");
 }
 
@@ -166,7 +166,7 @@ fn a_broken_journal_is_refused_by_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.json");
     drop(run(&path, 1, CALLS));
-    let journal = Journal::path(&path);
+    let journal = journal::path(&path);
     let text = fs::read_to_string(&journal).unwrap();
     fs::write(&journal, format!("{text}{{}}\n")).unwrap();
     let error = format!("{:#}", run(&path, 1, usize::MAX).0.unwrap_err());
