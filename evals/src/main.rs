@@ -19,6 +19,7 @@ mod record;
 mod report;
 mod run;
 mod summary;
+mod swaps;
 mod tasks;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +39,12 @@ enum Command {
     /// Example: cargo run --release -p evals -- run --model smollm2-135m --task needle
     /// --policy reuse boundary:16 --n 10 --json evals/results/smollm2-135m-needle-1.json
     Run(run::Args),
+    /// Measures whether a model notices that a side context was swapped while it answers, with the
+    /// side context in several places, with and without a line that tells of the change.
+    ///
+    /// Example: cargo run --release -p evals -- swaps --model qwen2.5-coder-0.5b --n 20
+    /// --json evals/results/qwen2.5-coder-0.5b-swaps-1.json
+    Swaps(swaps::Args),
     /// Lists the tasks, and which files they read.
     Tasks,
     /// Writes the report of all results in a folder: tables, and plots beside it.
@@ -49,6 +56,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Run(args) => run::run(args),
+        Command::Swaps(args) => swaps::run(&args),
         Command::Tasks => {
             println!("{}", tasks::list());
             Ok(())

@@ -3,9 +3,14 @@
 mod page;
 mod plots;
 mod svg;
+mod swaps;
 mod table;
 
-use crate::{journal, record::Record};
+use crate::{
+    journal,
+    record::Record,
+    swaps::{KIND, Record as SwapsRecord},
+};
 use anyhow::{Context as _, bail};
 use std::{
     fs,
@@ -14,10 +19,15 @@ use std::{
 
 pub(crate) use page::terminal;
 
+/// One result's tables over swaps, for a terminal.
+pub(crate) fn terminal_of_swaps(record: &SwapsRecord) -> String {
+    swaps::tables(record)
+}
+
 /// Which results, and where to.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Folder of results, as `run --json` writes them.
+    /// Folder of results, as `run --json` and `swaps --json` write them.
     #[arg(long, value_name = "DIR", default_value = "evals/results")]
     results: PathBuf,
     /// The page. Plots go into the folder `plots` beside it.
@@ -28,6 +38,7 @@ pub(crate) struct Args {
 /// The results of a folder.
 pub(crate) struct Results {
     pub(crate) records: Vec<Record>,
+    pub(crate) swaps: Vec<SwapsRecord>,
     /// Names of runs that are not finished.
     pub(crate) unfinished: Vec<String>,
 }
@@ -44,7 +55,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let page = page::page(&results, &drawn);
     fs::write(&args.out, page).with_context(|| format!("writing {}", args.out.display()))?;
-    let (records, count) = (results.records.len(), drawn.len());
+    let (records, count) = (results.records.len() + results.swaps.len(), drawn.len());
     println!("{}: {records} results, {count} plots", args.out.display());
     for name in &results.unfinished {
         eprintln!("left out, not finished: {name}");
@@ -58,34 +69,60 @@ impl Results {
     pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
         let entries =
             fs::read_dir(folder).with_context(|| format!("reading folder {}", folder.display()))?;
-        let (mut found, mut unfinished) = (Vec::new(), Vec::new());
+        let (mut found, mut swaps, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
         for entry in entries {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.ends_with(journal::EXTENSION) {
                 unfinished.push(name);
             } else if path.extension().is_some_and(|extension| extension == "json") {
-                found.push((name, Record::load(&path)?));
+                match kind(&path)?.as_deref() {
+                    Some(KIND) => swaps.push((name, SwapsRecord::load(&path)?)),
+                    Some(other) => bail!("{name} is of a kind that is not known: {other:?}"),
+                    None => found.push((name, Record::load(&path)?)),
+                }
             }
         }
-        if found.is_empty() {
+        if found.is_empty() && swaps.is_empty() {
             bail!("{} holds no result: make one by `run --json`", folder.display());
         }
-        let key = |record: &Record| {
-            let identity = &record.identity;
-            (identity.model.name.clone(), identity.task.clone(), identity.seed)
-        };
-        found.sort_by_key(|(_, record)| key(record));
-        if let Some([(a, record), (b, _)]) =
-            found.array_windows().find(|[a, b]| key(&a.1) == key(&b.1))
-        {
-            let (model, task, seed) = key(record);
-            bail!("{a} and {b} are both of {model}, task {task}, seed {seed}: keep one");
-        }
-        let records = found.into_iter().map(|(_, record)| record).collect();
+        let records = one_each(found, |Record { identity, .. }| {
+            (identity.model.name.clone(), format!("task {}", identity.task), identity.seed)
+        })?;
+        let swaps = one_each(swaps, |SwapsRecord { identity, .. }| {
+            (identity.model.name.clone(), KIND.to_owned(), identity.seed)
+        })?;
         unfinished.sort();
-        Ok(Self { records, unfinished })
+        Ok(Self { records, swaps, unfinished })
     }
+}
+
+/// What a result is of, where it says so.
+fn kind(path: &Path) -> anyhow::Result<Option<String>> {
+    /// The one field; whatever else is there is read by whom it is for.
+    #[derive(serde::Deserialize)]
+    struct Kind {
+        kind: Option<String>,
+    }
+    let shown = path.display();
+    let text = fs::read_to_string(path).with_context(|| format!("reading {shown}"))?;
+    let kind: Kind =
+        serde_json::from_str(&text).with_context(|| format!("{shown} is no result"))?;
+    Ok(kind.kind)
+}
+
+/// Results in order; two of one model, task and seed are refused by name.
+fn one_each<R>(
+    mut found: Vec<(String, R)>,
+    key: impl Fn(&R) -> (String, String, u64),
+) -> anyhow::Result<Vec<R>> {
+    found.sort_by_key(|(_, record)| key(record));
+    if let Some([(a, record), (b, _)]) = found.array_windows().find(|[a, b]| key(&a.1) == key(&b.1))
+    {
+        let (model, task, seed) = key(record);
+        bail!("{a} and {b} are both of {model}, {task}, seed {seed}: keep one");
+    }
+    Ok(found.into_iter().map(|(_, record)| record).collect())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::{
     Results,
     plots::Drawn,
+    swaps,
     table::{estimate, number, table},
 };
 use crate::{
@@ -39,7 +40,7 @@ pub(super) fn page(results: &Results, plots: &[Drawn]) -> String {
         }
         page += &section(record, plots);
     }
-    page
+    page + &swaps::section(&results.swaps)
 }
 
 /// One result's tables, for a terminal.

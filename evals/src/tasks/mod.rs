@@ -17,7 +17,7 @@ mod shots;
 mod superseded;
 mod tracking;
 mod updates;
-mod words;
+pub(crate) mod words;
 mod xquad;
 
 use crate::{chance::Chance, data::DataFile, item::Item, metrics::text::normalised};

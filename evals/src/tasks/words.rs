@@ -3,7 +3,7 @@
 use crate::chance::Chance;
 
 /// Names of people, no two with the same beginning.
-pub(super) const PEOPLE: &[&str] = &[
+pub(crate) const PEOPLE: &[&str] = &[
     "Anna", "Boris", "Clara", "David", "Elena", "Felix", "Greta", "Henry", "Irene", "Jonas",
     "Karla", "Louis", "Maria", "Nils", "Olga", "Peter", "Quentin", "Rosa", "Simon", "Tilda", "Ugo",
     "Vera", "Walter", "Xenia", "Yusuf", "Zoe",
@@ -19,7 +19,7 @@ const WHAT: &[&str] = &["the stairs", "the hall", "the cellar", "the attic", "th
 const WHEN: &[&str] = &["before noon", "on Tuesday", "after the rain", "in the evening", "twice"];
 
 /// A sentence about nothing that is asked for, without a number.
-pub(super) fn filler(chance: &mut Chance) -> String {
+pub(crate) fn filler(chance: &mut Chance) -> String {
     let [who, did, what, when] = [WHO, DID, WHAT, WHEN].map(|words| *chance.pick(words));
     format!("{who} {did} {what} {when}.")
 }
