@@ -35,9 +35,9 @@ pub(super) fn section(records: &[Record]) -> String {
 pub(super) fn tables(record: &Record) -> String {
     let tables = record.identity.tasks.iter().map(|task| {
         let of = OfTask { record, task };
-        format!("\n\n{}\n{}\n{}", of.arms(), of.by_change(), of.comparisons())
+        format!("\n{}\n{}\n{}", of.arms(), of.by_change(), of.comparisons())
     });
-    heading(record) + &tables.collect::<String>()
+    heading(record) + "\n" + &tables.collect::<String>()
 }
 
 fn heading(record: &Record) -> String {
@@ -179,9 +179,10 @@ Lines before it are put in the model's mouth, so that each change is judged by i
   negative log-likelihood of the new value, nats a token; **KL**: KL(recompute ‖ arm) over it, `recompute` of the same text.
 - **tokens a change**: tokens computed because of it (new pieces, doorbell, and what is computed again). **swaps**: made in a story.
 
-Intervals are of 95 %, by the bootstrap over stories. How to read it: compare `swap` with `recompute` of the same place, not
-with 1: what a model does not read from plain text, no swap makes it read. `swap` below `again` is what rows that saw the
-old version cost; `again` below `recompute` is the join's price; the doorbell is worth a line only where it lifts `swap` by more than it lifts `recompute`.
+Intervals are of 95 %, by the bootstrap over stories. How to read it: `swap` less `stale` says whether a change is noticed at all, `swap`
+less `again` what it does that lines said so far were computed over older versions, and `again` less `recompute` is the join's price.
+`swap` can be above `recompute`: as plain text, older lines contradict the newest version, and a model may go on from them instead of
+reading it; behind a swap their rows are those of lines that were right. The doorbell is worth a line where it lifts `swap` by more than `recompute`.
 ";
 
 #[cfg(test)]

@@ -73,8 +73,8 @@ mod tests {
             (format!("\n {second}:07 UTC"), 1, Said::New),
             (format!("{second} (it was {first})"), 1, Said::New),
             (format!("{first}, then {second}"), 1, Said::Old),
-            (format!("{first}"), 2, Said::Old),
-            (format!("{third}"), 1, Said::Other),
+            (first.clone(), 2, Said::Old),
+            (third.clone(), 1, Said::Other),
             (format!("nothing\n{second}"), 1, Said::Other),
             (String::new(), 1, Said::Other),
         ] {
