@@ -2,8 +2,8 @@
 
 use anyhow::{Context, anyhow};
 use engine::{
-    Clock, Composition, Config, Counts, Disk, DiskConfig, Engine, Event, JoinPolicy, Origin, Priority,
-    Request, Sampling, Tier, Timings,
+    Clock, Composition, Config, Counts, Disk, DiskConfig, Engine, Event, JoinPolicy, Origin,
+    Priority, Request, Sampling, Tier, Timings,
 };
 use models::{LoadOptions, Model as _, ModelInfo, TokenId};
 use std::{

@@ -4,7 +4,10 @@ use super::{
     drive::{Due, Run},
     told::{SoFar, Told},
 };
-use crate::{arm::Joined, measure::ALTERNATIVES};
+use crate::{
+    arm::{Joined, KV},
+    measure::ALTERNATIVES,
+};
 use engine::JoinPolicy;
 use models::TokenId;
 use std::{fmt, sync::Arc};
@@ -144,7 +147,7 @@ impl Arm {
         let mut placements = told.fillers.clone();
         let start = self.start(told);
         placements.splice(start..start, told.versions[version].iter().cloned());
-        Joined { policy, root: Arc::clone(&told.root), placements }
+        Joined { kv: KV, policy, root: Arc::clone(&told.root), placements }
     }
 
     /// Placements in front of the side context.

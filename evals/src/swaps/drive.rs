@@ -2,13 +2,13 @@
 //! an answer.
 
 use crate::{
-    arm::Joined,
+    arm::{Joined, KV},
     backend::{Card, Loaded},
 };
 use anyhow::{Context as _, anyhow, bail, ensure};
 use engine::{
-    Composition, Config, Core, Engine, Event, FragmentSpec, Request, RequestError, Sampling,
-    SequenceId, Swap, TokenLogprob,
+    Composition, Config, Core, Engine, Event, FragmentSpec, Priority, Request, RequestError,
+    Sampling, SequenceId, Swap, TokenLogprob,
 };
 use models::TokenId;
 use std::{
@@ -79,7 +79,7 @@ pub(crate) struct Stepped {
 impl Stepped {
     /// Fetches and loads a model. `threads`: 0 means one for each physical core.
     pub(crate) fn open(model: &str, threads: usize) -> anyhow::Result<Self> {
-        let Loaded { decoder, tokenizer, card, clock } = Loaded::open(model, threads)?;
+        let Loaded { decoder, tokenizer, card, clock } = Loaded::open(model, threads, KV)?;
         let end_tokens = tokenizer.end_tokens().to_vec();
         let config =
             Config { waiting_max: WAITING_MAX, running_max: RUNNING_MAX, ..Config::default() };
@@ -97,7 +97,8 @@ impl Stepped {
         let mut answers = Vec::new();
         for tokens in fragments {
             let (root, tokens) = (Arc::clone(root), Arc::clone(tokens));
-            let spec = FragmentSpec { tenant: tenant.into(), root, tokens, pin: false };
+            let (tenant, priority) = (tenant.into(), Priority::Normal);
+            let spec = FragmentSpec { tenant, root, tokens, pin: false, priority };
             answers.push(self.engine.begin_put(spec)?);
         }
         while self.core.step() {}
@@ -130,7 +131,7 @@ impl Stepped {
     }
 
     fn begin<'a>(&self, tenant: &str, run: &'a Run) -> anyhow::Result<Running<'a>> {
-        let Joined { policy, root, placements } = run.joined.clone();
+        let Joined { policy, root, placements, .. } = run.joined.clone();
         let placements = placements.into_iter().map(Into::into).collect();
         let request = Request {
             tenant: tenant.into(),
@@ -143,6 +144,7 @@ impl Stepped {
             max_tokens: run.max_tokens,
             logprobs: run.logprobs,
             echo: false,
+            priority: Priority::Normal,
             seal: None,
         };
         let (sender, events) = mpsc::channel();
