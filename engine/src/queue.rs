@@ -2,7 +2,13 @@
 //! served among those.
 
 use crate::{Priority, SequenceId, job::Job};
-use std::{cmp::Reverse, collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, VecDeque},
+    iter,
+    ops::Bound,
+    sync::Arc,
+};
 
 /// One tenant's.
 type Line = BTreeMap<(Reverse<Priority>, SequenceId), Job>;
@@ -39,29 +45,21 @@ impl Queue {
         job
     }
 
-    /// The next jobs to admit, so many generations and fragments to put at most: every tenant's
-    /// first, starting behind the tenant served last, then every tenant's second, and so on.
-    pub(crate) fn next(&self, mut sequences: usize, mut puts: usize) -> Vec<&Job> {
+    /// Jobs in the order in which they are to be admitted: every tenant's first, starting behind the
+    /// tenant served last, then every tenant's second, and so on.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = &Job> {
         let served = self.served.as_deref();
         let from = served.map_or(Bound::Unbounded, Bound::Excluded);
         let to = served.map_or(Bound::Excluded(""), Bound::Included);
         let after = self.tenants.range::<str, _>((from, Bound::Unbounded));
         let ring = after.chain(self.tenants.range::<str, _>((Bound::Unbounded, to)));
-        let mut lanes: Vec<_> = ring.map(|(_, jobs)| jobs.values()).collect();
-        let mut next = Vec::new();
-        let mut is_wanted = |job: &&Job| {
-            let left = if job.is_sequence() { &mut sequences } else { &mut puts };
-            let is_wanted = *left > 0;
-            *left -= usize::from(is_wanted);
-            is_wanted
-        };
-        while !lanes.is_empty() {
-            lanes.retain_mut(|lane| {
-                next.extend(lane.find(&mut is_wanted));
-                lane.len() > 0
-            });
-        }
-        next
+        let mut lanes: VecDeque<_> = ring.map(|(_, jobs)| jobs.values()).collect();
+        iter::from_fn(move || {
+            let mut lane = lanes.pop_front()?;
+            let job = lane.next()?;
+            lanes.extend((lane.len() > 0).then_some(lane));
+            Some(job)
+        })
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Job> {

@@ -7,8 +7,8 @@
 //! - When a decode finds no free page, unused KV is evicted; when there is none, the last job is
 //!   preempted: the youngest of the least urgent. The first is never preempted for pages while another
 //!   runs, and alone it fits: submitting made sure of that, pinned fragments included.
-//! - A job gives way to a more urgent one of its tenant that waits, never to one as urgent: of those
-//!   that come, only finitely many are more urgent.
+//! - A job gives way to a more urgent one of its tenant that waits, never to one as urgent: no two
+//!   displace each other. (Who keeps coming with urgent work keeps his own less urgent work waiting.)
 //! - Jobs are admitted in the queue's order, so that a large one is not passed by for ever. Only
 //!   places are of two kinds, for generations and for fragments to put, so that neither waits for the
 //!   other's.
@@ -176,7 +176,7 @@ impl<'a> Draft<'a> {
         if !self.plan.ends.is_empty() || !self.plan.drops.is_empty() {
             return;
         }
-        let Some(first) = self.state.waiting.next(1, 1).into_iter().next() else { return };
+        let Some(first) = self.state.waiting.in_order().next() else { return };
         let gives_way = |job: &&Job| {
             let is_alike = job.is_sequence() == first.is_sequence();
             is_alike && job.tenant == first.tenant && job.priority < first.priority
@@ -298,10 +298,16 @@ impl<'a> Draft<'a> {
         let sequences = self.state.running.values().filter(|job| job.is_sequence()).count();
         let mut given = BTreeSet::new();
         let places = |held: usize| running_max.saturating_sub(held);
-        for job in self.state.waiting.next(places(sequences), places(running - sequences)) {
-            if job.cancelled {
+        let mut left = [places(running - sequences), places(sequences)];
+        for job in self.state.waiting.in_order() {
+            if left == [0, 0] {
+                break;
+            }
+            let left = &mut left[usize::from(job.is_sequence())];
+            if *left == 0 || job.cancelled {
                 continue;
             }
+            *left -= 1;
             let wanted = Wanted::new(self.state, job, &given);
             kept.count_on(job, &wanted);
             // A spare page for each running job: an admission should not cause a preemption.
