@@ -65,15 +65,16 @@ impl State {
 
     fn drop_asked(&mut self) {
         for (id, reply) in std::mem::take(&mut self.drops) {
-            let users = self.fragments.get(id).map(|record| record.users);
-            let answer = match users {
+            let record = self.fragments.get(id);
+            let held = record.map(|record| (record.users, record.content.tokens.len()));
+            let answer = match held {
                 None => Err(RequestError::UnknownFragment(id)),
-                Some(0) => {
+                Some((0, rows)) => {
                     self.forget(id);
-                    self.stored.remove(id);
+                    self.stored.remove(id, rows);
                     Ok(())
                 }
-                Some(users) => Err(RequestError::InUse(id, users)),
+                Some((users, _)) => Err(RequestError::InUse(id, users)),
             };
             // A caller that no longer waits needs no answer.
             let _ = reply.send(answer);

@@ -129,7 +129,7 @@ impl Core {
         for ask in stored.asks() {
             match ask {
                 Ask::Fetch(id) => tier.fetch(fragments.held(id).entry()),
-                Ask::Remove(id) => tier.remove(id),
+                Ask::Remove(id, rows) => tier.remove(id, rows),
                 Ask::Pin(id) => tier.pin(id, true),
             }
         }

@@ -56,7 +56,7 @@ struct Loads {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     Fetch(FragmentId),
-    Remove(FragmentId),
+    Remove(FragmentId, usize),
     Pin(FragmentId),
 }
 
@@ -187,11 +187,11 @@ impl Stored {
         }
     }
 
-    /// Someone wants a record to be gone.
-    pub(crate) fn remove(&mut self, id: FragmentId) {
+    /// Someone wants a record of so many rows to be gone.
+    pub(crate) fn remove(&mut self, id: FragmentId, rows: usize) {
         let is_there = self.kept.remove(&id) | self.unlisted.remove(&id);
-        if is_there || self.unlisted_rows_min.is_some() {
-            self.asks.push(Ask::Remove(id));
+        if is_there || self.unlisted_rows_min.is_some_and(|min| rows >= min) {
+            self.asks.push(Ask::Remove(id, rows));
         }
     }
 

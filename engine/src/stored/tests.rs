@@ -47,17 +47,19 @@ fn what_a_shared_tier_does_not_have_is_offered_to_it() {
 #[test]
 fn a_removal_goes_to_a_shared_tier_whatever_is_known() {
     let (mut stored, content) = (open(None), fragment(4));
-    stored.remove(content.id);
-    assert_eq!(stored.asks(), [Ask::Remove(content.id)]);
+    stored.remove(content.id, 4);
+    assert_eq!(stored.asks(), [Ask::Remove(content.id, 4)]);
     assert!(stored.admit(&content));
-    stored.remove(content.id);
-    assert_eq!(stored.asks(), [Ask::Fetch(content.id), Ask::Remove(content.id)]);
+    stored.remove(content.id, 4);
+    assert_eq!(stored.asks(), [Ask::Fetch(content.id), Ask::Remove(content.id, 4)]);
     assert_eq!(stored.take(arrived(content.id, 1), 1), None);
     assert!(!stored.has(content.id), "it was removed meanwhile");
     stored.check_integrity();
+    stored.remove(fragment(2).id, 2);
+    assert_eq!(stored.asks(), [], "so short ones are nowhere");
     let mut own = Stored::default();
     own.open(iter::empty(), None);
-    own.remove(content.id);
+    own.remove(content.id, 4);
     assert_eq!(own.asks(), [], "an own tier keeps what it lists");
     assert!(!own.admit(&content));
 }

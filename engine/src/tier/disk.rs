@@ -103,7 +103,7 @@ impl Tier for Disk {
         self.queue.fetch(entry);
     }
 
-    fn remove(&mut self, id: FragmentId) {
+    fn remove(&mut self, id: FragmentId, _: usize) {
         self.queue.remove(id);
     }
 

@@ -209,13 +209,13 @@ impl Tier for Layered {
         self.near.fetch(entry);
     }
 
-    fn remove(&mut self, id: FragmentId) {
+    fn remove(&mut self, id: FragmentId, rows: usize) {
         self.claims.remove(&id);
         if let Some(fetch) = self.fetching.get_mut(&id) {
             fetch.is_removed = true;
         }
-        self.near.remove(id);
-        self.far.remove(id);
+        self.near.remove(id, rows);
+        self.far.remove(id, rows);
     }
 
     fn pin(&mut self, id: FragmentId, pinned: bool) {

@@ -72,8 +72,8 @@ pub trait Tier: Send {
     /// not asked for again before.
     fn fetch(&mut self, entry: Entry);
 
-    /// Forgets a record.
-    fn remove(&mut self, id: FragmentId);
+    /// Forgets a record of so many rows.
+    fn remove(&mut self, id: FragmentId, rows: usize);
 
     /// Keeps a record from being given up for others, or no longer.
     fn pin(&mut self, id: FragmentId, pinned: bool);

@@ -138,8 +138,11 @@ impl Tier for Shared {
         self.queue.fetch(entry);
     }
 
-    fn remove(&mut self, id: FragmentId) {
-        self.queue.remove(id);
+    fn remove(&mut self, id: FragmentId, rows: usize) {
+        // Nobody uploads shorter ones: a clock's, dropped at every tick, cost no request.
+        if rows >= self.rows_min {
+            self.queue.remove(id);
+        }
     }
 
     /// Nothing is given up here, pinned or not.

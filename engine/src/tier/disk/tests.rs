@@ -186,7 +186,7 @@ fn check_held(room: usize, script: &str, expected: &str) {
         match sign {
             b'+' | b'*' => keep(&mut disk, n, sign == b'*'),
             b'!' | b'~' => disk.pin(id(n), sign == b'!'),
-            b'-' => disk.remove(id(n)),
+            b'-' => disk.remove(id(n), 1),
             _ => {}
         }
         // What nobody answers is done when a later fetch is answered.

@@ -64,7 +64,7 @@ impl Tier for Strings {
         self.note("?");
     }
 
-    fn remove(&mut self, _: FragmentId) {
+    fn remove(&mut self, _: FragmentId, _: usize) {
         self.note("-");
     }
 
@@ -119,7 +119,7 @@ fn play(rows_min: Option<usize>, script: &[&str]) {
             ("+", _) if !tier.keep(entry.clone(), kv.clone()) => told.push_str("no"),
             ("+", _) => {}
             ("?", _) => tier.fetch(entry.clone()),
-            ("-", _) => tier.remove(id),
+            ("-", _) => tier.remove(id, entry.tokens.len()),
             ("!", _) => tier.pin(id, true),
             ("~", _) => tier.pin(id, false),
             ("n", full @ ("0" | "1")) => near.0.lock().unwrap().is_full = full == "0",

@@ -137,7 +137,8 @@ fn what_one_keeps_another_gets() {
     let names: Vec<String> = (1..=3).map(|n| path_of(n).to_string()).collect();
     assert_eq!(objects.names(), names);
     assert!(names[0].starts_with("team/0707070707070707/frg_01010101"), "{names:?}");
-    other.remove(id(2));
+    other.remove(id(3), 1);
+    other.remove(id(2), 3);
     other.close();
     assert_eq!(objects.names(), [names[0].as_str(), &names[2]], "deleted for all");
     assert!(!fetch(&mut one, 2));
@@ -163,7 +164,7 @@ fn a_folder_is_shared_by_processes() {
     assert!(!fetch(&mut one, 1), "damaged");
     assert_eq!(keep(&mut other, 1), Notice::Kept(id(1)));
     assert!(fetch(&mut other, 1), "whole again");
-    one.remove(id(1));
+    one.remove(id(1), 3);
     one.close();
     assert!(!file.exists());
 }

@@ -133,7 +133,7 @@ impl Tier for Shelf {
         books.notices.push_back(notice);
     }
 
-    fn remove(&mut self, id: FragmentId) {
+    fn remove(&mut self, id: FragmentId, _: usize) {
         let mut books = self.0.lock().unwrap();
         books.known.remove(&id);
         books.records.retain(|(entry, _)| entry.id != id);

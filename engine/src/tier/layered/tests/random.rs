@@ -125,7 +125,7 @@ impl Tier for Whim {
         self.0.lock().unwrap().jobs.push_back(Job::Fetch(asked.id));
     }
 
-    fn remove(&mut self, id: FragmentId) {
+    fn remove(&mut self, id: FragmentId, _: usize) {
         let mut books = self.0.lock().unwrap();
         books.jobs.retain(|job| !matches!(job, Job::Keep(of) if *of == id));
         books.jobs.push_back(Job::Remove(id));
@@ -221,7 +221,7 @@ fn run(seed: u64) -> BTreeMap<&'static str, usize> {
                 book.kept.remove(&id);
                 book.given.remove(&id);
                 book.removed.insert(id);
-                tier.remove(id);
+                tier.remove(id, entry(n).tokens.len());
             }
             // Another server writes.
             5 if chance.one_in(2) => drop(far.0.lock().unwrap().records.insert(id)),

@@ -60,7 +60,7 @@ fn servers_share_records_through_s3() {
             notice => panic!("{notice:?}: {:?}", other.figures()),
         }
     }
-    other.remove(id(1));
+    other.remove(id(1), 3);
     other.close();
     for (n, what) in [(1, "it was deleted"), (3, "it never was there")] {
         one.fetch(record(n).0);
