@@ -74,6 +74,7 @@ pub(crate) fn save(record: &impl Serialize, path: &Path) -> anyhow::Result<()> {
     fs::write(&aside, text + "\n").with_context(|| format!("writing {}", aside.display()))?;
     fs::rename(&aside, path).with_context(|| format!("writing {}", path.display()))
 }
+
 impl Record {
     /// Of all items' numbers.
     pub(crate) fn of(identity: Identity, items: Vec<ItemNumbers>) -> Self {

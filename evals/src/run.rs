@@ -70,11 +70,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         Way::Rechunked
     );
     let other = arms.iter().find(|arm| is_remote && arm.kv != KV);
-    ensure!(
-        other.is_none(),
-        "a server has KV in one format, its own: {}",
-        other.unwrap_or(&arms[0])
-    );
+    if let Some(other) = other {
+        bail!("{other}: a server has KV in one format, its own");
+    }
     let items = task.items(args.seed, args.n, args.fragments, args.data)?;
     let folder = args.json.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {

@@ -5,8 +5,11 @@
 //! steps, and says at which token. No lock is held while the engine is asked: it answers on its own
 //! thread, which takes the same lock.
 
-use crate::{AppState, Generation, side::SideContext};
-use engine::{FragmentSpec, Priority, RequestError, Swap};
+use crate::{
+    AppState, Generation,
+    side::{SideContext, encode},
+};
+use engine::{RequestError, Swap};
 use models::TokenId;
 use std::{
     ops::Range,
@@ -155,15 +158,7 @@ fn ask(
     let with: Vec<Arc<[TokenId]>> =
         context.placed().map(|piece| Arc::clone(&piece.tokens)).collect();
     for tokens in &with {
-        let (tenant, root) = (Arc::clone(&generation.tenant), Arc::clone(&binding.root));
-        let tokens = Arc::clone(tokens);
-        state.engine.put_fragment(FragmentSpec {
-            tenant,
-            root,
-            tokens,
-            pin: false,
-            priority: Priority::Low,
-        })?;
+        encode(state, &generation.tenant, &binding.root, tokens)?;
     }
     let range: Range<usize> = binding.start..binding.start + binding.pieces;
     let live = generation.live();

@@ -16,7 +16,7 @@ pub(crate) use entries::{NewEntry, push_entry, take_entry};
 pub use events::{Bound, SideEvent};
 pub(crate) use events::{EventLog, EventReader, Reading, Totals};
 pub use inbox::{Full, Inbox, Message};
-pub(crate) use upkeep::pieces_tokens;
+pub(crate) use upkeep::{encode, pieces_tokens};
 pub use upkeep::{refresh, upkeep};
 
 use crate::{

@@ -6,7 +6,7 @@ use crate::{
     live,
     side::{Kind, Piece, SideContext},
 };
-use engine::{FragmentSpec, Priority};
+use engine::{FragmentSpec, Priority, RequestError};
 use models::TokenId;
 use std::sync::Arc;
 
@@ -115,12 +115,13 @@ pub(crate) fn pieces_tokens(
     Ok(tokens.into())
 }
 
-fn encode(
+/// Encodes a piece, as work that nobody waits for. Blocking.
+pub(crate) fn encode(
     state: &AppState,
     tenant: &Arc<str>,
     root: &Arc<[TokenId]>,
     tokens: &Arc<[TokenId]>,
-) -> Result<(), ApiError> {
+) -> Result<(), RequestError> {
     let (tenant, root, tokens) = (Arc::clone(tenant), Arc::clone(root), Arc::clone(tokens));
     state.engine.put_fragment(FragmentSpec {
         tenant,
