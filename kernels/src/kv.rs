@@ -140,7 +140,8 @@ impl KvLayout {
     /// Checks that a pool of this shape can be addressed, and returns [`Self::page_bytes`].
     fn checked_page_bytes(&self) -> Result<usize, PoolError> {
         let factors = [self.layers, self.kv_heads, self.head_dim, self.page_rows];
-        if factors.contains(&0) || self.head_dim > HEAD_DIM_MAX {
+        let largest = self.head_dim > HEAD_DIM_MAX || self.page_rows > PAGE_ROWS_MAX;
+        if factors.contains(&0) || largest {
             return Err(PoolError::Shape(*self));
         }
         // A panel is padded by less than another row.
@@ -197,6 +198,9 @@ impl KvLayout {
 
 /// Longest head a pool holds; ops keep one head in an array of this length.
 pub const HEAD_DIM_MAX: usize = 512;
+
+/// Most rows of a page; attention keeps the scores of one query in an array of this length.
+pub const PAGE_ROWS_MAX: usize = 512;
 
 #[cfg(test)]
 mod tests;

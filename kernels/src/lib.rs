@@ -40,7 +40,10 @@ pub use cpu::Cpu;
 pub use embed::embed;
 pub use gated::{Gate, gated};
 pub use isa::{Isa, UnknownIsa};
-pub use kv::{HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PageId, PoolError, RowAddr, UnknownKvDtype};
+pub use kv::{
+    HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PAGE_ROWS_MAX, PageId, PoolError, RowAddr,
+    UnknownKvDtype,
+};
 pub use kv_append::{KvRows, kv_append};
 pub use kv_deviation::kv_deviation;
 pub use kv_norm::kv_norm;

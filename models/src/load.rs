@@ -4,7 +4,7 @@ use crate::description::Description;
 use crate::parts::Parts;
 use crate::source::Source;
 use crate::{Decoder, LoadError, Model, ModelShape, Tokenizer, Turns};
-use kernels::{Cpu, Isa, KvDtype, KvLayout, KvPool, Refine};
+use kernels::{Cpu, Isa, KvDtype, KvLayout, KvPool, PAGE_ROWS_MAX, Refine};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -247,5 +247,3 @@ pub const KV_VERSION: u32 = 4;
 
 /// Logits of one step: 64 MB.
 const LOGITS_MAX: usize = 16 << 20;
-
-const PAGE_ROWS_MAX: usize = 4096;

@@ -3,6 +3,7 @@
 
 mod joins;
 mod mass;
+pub(super) mod shared;
 
 use super::{AttentionScratch, AttentionShape, Queries, attention, reference};
 use crate::case::{self, Expected, Rng, Tolerance, Trial, Work};
@@ -61,6 +62,9 @@ const PLAIN: Case = Case {
     tempered: None,
 };
 
+const FRAGMENTS: &[(u32, u32, i32)] =
+    &[(512, 0, 0), (512, 512, 512), (512, 1024, 1024), (512, 1536, 1536)];
+
 const RAGGED: &[(u32, u32, i32)] = &[(5, 0, 0), (0, 5, 3), (61, 5, 4), (33, 66, -7), (20, 99, 0)];
 
 /// Every case, and what SmolLM2 does at depth.
@@ -69,11 +73,16 @@ pub(crate) fn cases() -> Vec<Box<dyn case::Case>> {
     let deep = Case { heads: (9, 3, 64), dtype: KvDtype::F16, ..PLAIN };
     all.push(Case { runs: &[(4000, 0, 0)], positions: 3999..4000, ..deep.clone() });
     all.push(Case { runs: &[(640, 0, 0)], positions: 512..640, ..deep.clone() });
-    let coded = Case { dtype: KvDtype::Int8, ..deep };
+    let coded = Case { dtype: KvDtype::Int8, ..deep.clone() };
     all.push(Case { runs: &[(4000, 0, 0)], positions: 3999..4000, ..coded });
+    // 16 sequences over the same four fragments.
+    let case = Case { runs: FRAGMENTS, positions: 2048..2064, ..deep };
+    let shared = [true, false].map(|shares| shared::SharedCase { case: case.clone(), shares });
+    let shared = shared.into_iter().map(|case| Box::new(case) as Box<dyn case::Case>);
     let masses = shapes().into_iter().filter(|case| case.tempered.is_none()).map(mass::MassCase);
     let masses = masses.map(|case| Box::new(case) as Box<dyn case::Case>);
-    all.into_iter().map(|case| Box::new(case) as Box<dyn case::Case>).chain(masses).collect()
+    let all = all.into_iter().map(|case| Box::new(case) as Box<dyn case::Case>);
+    all.chain(shared).chain(masses).collect()
 }
 
 /// Every shape worth a test of its own.

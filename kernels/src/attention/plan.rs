@@ -26,6 +26,8 @@ pub(super) struct Plan {
     firsts: Vec<(PageId, usize)>,
     /// Partial states that tasks leave to be merged, one for each query and split.
     pub(super) states: usize,
+    /// The most queries that a task has for several who look.
+    shared_queries_max: usize,
     /// Threads worth waking.
     pub(super) threads: usize,
 }
@@ -96,6 +98,7 @@ impl Default for Plan {
             looks: Vec::new(),
             firsts: Vec::new(),
             states: 0,
+            shared_queries_max: 0,
             threads: 0,
         }
     }
@@ -114,6 +117,7 @@ impl Plan {
         self.tasks.clear();
         self.members.clear();
         self.states = 0;
+        self.shared_queries_max = 0;
         let group = shape.heads / shape.kv_heads;
         let tile_rows = (TILE_QUERIES / group).max(1);
         for (span, rows) in queries.spans.iter().map(|s| s.rows.clone()).enumerate() {
@@ -138,8 +142,8 @@ impl Plan {
 
     /// The most queries that a task has.
     pub(super) fn queries_max(&self) -> usize {
-        let most = self.tiles.iter().map(|tile| tile.queries).max().unwrap_or(0);
-        if self.members.is_empty() { most } else { most.max(TILE_QUERIES) }
+        let of_tiles = self.tiles.iter().map(|tile| tile.queries).max().unwrap_or(0);
+        of_tiles.max(self.shared_queries_max)
     }
 
     /// Leaves in `firsts` the spans that look at a page which another span looks at too, in order.
@@ -213,28 +217,34 @@ impl Plan {
 
     /// Makes tasks of the looks: those at the same pages together.
     fn gather(&mut self, split_pages: usize, queries: &Queries<'_>) {
-        let Self { shares, tiles, tasks, members, looks, .. } = self;
+        let Self { shares, tiles, tasks, members, looks, shared_queries_max, .. } = self;
         if *shares && queries.spans.len() > 1 {
             looks.sort_unstable();
         }
-        let mut left = looks.drain(..).peekable();
-        while let Some(first) = left.next() {
-            let begin = members.len();
-            let mut held = tiles[first.tile].queries;
-            let mut member = |look: Look| {
-                let Look { tile, run, state, .. } = look;
-                members.push(Member { tile, run, state });
+        let mut left = &looks[..];
+        while let Some((first, others)) = left.split_first() {
+            let alike = |look: &&Look| {
+                *shares && reads_alike((*first, **look), split_pages, tiles, queries)
             };
-            member(first);
-            while let Some(look) = left.next_if(|look| {
-                held + tiles[look.tile].queries <= TILE_QUERIES
-                    && reads_alike((first, *look), split_pages, tiles, queries)
-            }) {
-                held += tiles[look.tile].queries;
-                member(look);
+            let (all, later) = left.split_at(1 + others.iter().take_while(alike).count());
+            left = later;
+            // Tasks of about the same size: a page that few queries read is read at great cost.
+            let queries_of =
+                |looks: &[Look]| looks.iter().map(|look| tiles[look.tile].queries).sum::<usize>();
+            let held = queries_of(all);
+            let each = all.len().div_ceil(held.div_ceil(TILE_QUERIES));
+            for part in all.chunks(each) {
+                let begin = members.len();
+                *shared_queries_max = queries_of(part).max(*shared_queries_max);
+                members.extend(part.iter().map(|&Look { tile, run, state, .. }| Member {
+                    tile,
+                    run,
+                    state,
+                }));
+                tasks.push(Task::Split { members: begin..members.len(), split: first.split });
             }
-            tasks.push(Task::Split { members: begin..members.len(), split: first.split });
         }
+        looks.clear();
     }
 }
 
@@ -299,9 +309,9 @@ fn splits_in(seen: &Range<usize>, split_rows: usize) -> Range<usize> {
     if seen.is_empty() { 0..0 } else { seen.start / split_rows..seen.end.div_ceil(split_rows) }
 }
 
-/// Queries of a tile: enough to make converting a page cheap, few enough for their states and
-/// scores to stay in the second-level cache.
-const TILE_QUERIES: usize = 64;
+/// Queries of a tile: enough to make converting a page cheap, few enough for their states to stay in
+/// the second-level cache.
+const TILE_QUERIES: usize = 96;
 
 /// Fewer tiles than this times the threads are cut into splits, to give every thread some.
 const TILES_PER_THREAD: usize = 4;

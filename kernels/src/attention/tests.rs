@@ -1,6 +1,7 @@
 //! What attention must hold to the bit, and what moving a run may change. That every case is its
 //! reference on every instruction set is tested with all ops' cases.
 
+use super::cases::shared::{orders, spans};
 use super::cases::{Case, Filled, shapes};
 use super::plan::Task;
 use super::{AttentionScratch, Queries, attention, attention_mass};
@@ -133,9 +134,8 @@ fn spans_that_share_pages_change_no_bit() {
     for case in shapes() {
         let filled = case.fill(SEED);
         let rows = filled.positions.len();
-        let orders: Vec<_> = (0..rows).map(|row| reordered(&filled.runs(), row)).collect();
-        let span = |row: usize| filled.span(row..row + 1, &orders[row]);
-        let spans: Vec<_> = (0..rows).map(span).collect();
+        let orders = orders(&filled);
+        let spans = spans(&filled, &orders);
         for isa in Isa::tested() {
             let alone = (0..rows).flat_map(|row| {
                 let spans = [filled.span(0..1, &orders[row])];
@@ -152,22 +152,6 @@ fn spans_that_share_pages_change_no_bit() {
         shared += most_members(&filled, &spans, true);
     }
     assert!(shared > 40, "hardly anything is shared: {shared}");
-}
-
-/// The runs side by side from position 0, beginning with number `first`; those whose rows say where
-/// they stand stay there, behind all others.
-fn reordered<'a>(runs: &[Run<'a>], first: usize) -> Vec<Run<'a>> {
-    let (mut side_by_side, scattered): (Vec<_>, Vec<_>) =
-        runs.iter().copied().partition(|run| run.positions.is_none());
-    let count = side_by_side.len().max(1);
-    side_by_side.rotate_left(first % count);
-    let mut start = 0;
-    for run in &mut side_by_side {
-        run.shift += start as i32 - run.start as i32;
-        run.start = start;
-        start += run.rows;
-    }
-    side_by_side.into_iter().chain(scattered).collect()
 }
 
 /// The most spans that one task reads pages for.

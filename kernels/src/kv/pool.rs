@@ -40,7 +40,8 @@ pub(crate) struct Panel<'a, E> {
 /// Why there is no pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolError {
-    /// A size of the layout is 0, or its heads are longer than [`HEAD_DIM_MAX`].
+    /// A size of the layout is 0, its heads are longer than [`HEAD_DIM_MAX`], or its pages than
+    /// [`super::PAGE_ROWS_MAX`].
     Shape(KvLayout),
     /// The bytes cannot be counted in an address.
     TooLarge,

@@ -119,6 +119,19 @@ pub(crate) fn prefetch_behind<T>(data: &[T], ahead: usize) {
     let _ = (data, ahead);
 }
 
+/// As [`prefetch`], for bytes that need not be of one type.
+#[inline(always)]
+pub(crate) fn prefetch_bytes(from: *const u8, bytes: std::ops::Range<usize>) {
+    #[cfg(target_arch = "x86_64")]
+    for byte in bytes.step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 has it, and it reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(byte).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, bytes);
+}
+
 /// Work written once for all instruction sets. What it calls is `#[inline(always)]`.
 pub(crate) trait OnLanes {
     fn run<L: Lanes>(self, lanes: L);

@@ -7,9 +7,9 @@
 #![expect(clippy::inline_always, reason = "inlined code gets the caller's instruction set")]
 
 use super::super::page::{
-    Lane16, Panels, Sight, Softcap, Vectors, Widen, largest, score, soften, vectors as seen_vectors,
+    Lane16, Panels, ScoresLine, Sight, Softcap, Vectors, Widen, largest, of_query, score, soften,
+    tile, vectors as seen_vectors,
 };
-use super::super::plan::seen_by_any;
 use super::worker::{QUERIES_DIRECT, vectors, widen_lines};
 use super::{AttentionScratch, Job, Problem, Sinks, Worker};
 use crate::cpu::Disjoint;
@@ -85,12 +85,13 @@ impl Worker {
         let page_rows = job.problem.kv.layout().page_rows;
         let mut before = 0;
         for run in job.runs(job.tile) {
-            self.rotate::<E>(job, (job.tile, 0), (run.shift, 1.0));
-            let union = seen_by_any(run, job.positions(job.tile), job.problem.shape.window);
+            self.turn::<E>(job, run.shift);
+            self.forget_sights();
+            self.look(job, job.tile, run);
+            let union = self.seen_by_any(&(0..run.rows as usize));
             for page in union.start / page_rows..union.end.div_ceil(page_rows) {
                 let first = page * page_rows;
-                self.seen.clear();
-                self.look(job, job.tile, run, first);
+                self.turn_to(first, page_rows);
                 let hidden = run.hidden.map_or(&[][..], |hidden| hidden.of_page(page));
                 let rows = before + first..before + (first + page_rows).min(run.rows as usize);
                 self.weigh_page::<E>(job, (run.pages[page], hidden), counts.then_some(rows));
@@ -145,9 +146,8 @@ impl Worker {
                 dims: shape.head_dim,
                 seen: &self.seen,
                 hidden,
-                group: job.group(),
                 softcap: shape.softcap.map(|cap| Softcap { cap, to: cap }),
-                scores: &mut self.scores[..queries * nv],
+                scores: self.scores.as_chunks_mut().0,
                 max: &mut self.max[..queries],
                 sums: &mut self.sums[..queries],
                 counts: counts.map(|rows| (&self.whole_sum[..queries], &mut self.mass[rows])),
@@ -159,15 +159,13 @@ impl Worker {
 /// One page that some queries look at.
 struct Looks<'a, E> {
     panels: Panels<'a, E>,
-    /// Rotated and scaled, `[queries, dims]`.
+    /// Rotated, scaled and packed.
     q: &'a [f32],
     dims: usize,
     seen: &'a [Range<usize>],
     hidden: &'a [u16],
-    group: usize,
     softcap: Option<Softcap>,
-    /// `[queries, nv]`.
-    scores: &'a mut [Lane16],
+    scores: &'a mut [ScoresLine],
     /// `[queries]`: the largest scores and the sums so far, or in the end.
     max: &'a mut [f32],
     sums: &'a mut [Lane16],
@@ -178,31 +176,38 @@ struct Looks<'a, E> {
 impl<E: Element> OnLanes for Looks<'_, E> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        let Self { panels, q, dims, seen, hidden, group, softcap, scores, max, sums, counts } =
-            self;
-        let nv = panels.nv;
-        score(l, panels, q, dims, scores);
-        let Some((by, mass)) = counts else {
-            for (q, scores) in scores.chunks_exact_mut(nv).enumerate() {
-                let sight = Sight { seen: &seen[q / group], hidden };
-                let now = largest::<L, true>(l, scores, sight, softcap, max[q]);
-                let decay = if max[q] == now { 1.0 } else { exp(l, max[q] - now) };
-                max[q] = now;
-                soften::<L, true>(l, scores, sight, now, (decay, &mut sums[q]));
-            }
-            return;
-        };
-        let mut unused = [0.0; LANES];
-        for (q, scores) in scores.chunks_exact_mut(nv).enumerate() {
-            let sight = Sight { seen: &seen[q / group], hidden };
-            largest::<L, true>(l, scores, sight, softcap, max[q]);
-            soften::<L, true>(l, scores, sight, max[q], (0.0, &mut unused));
-            for v in seen_vectors(sight.seen) {
-                let end = mass.len().min((v + 1) * LANES);
-                for (to, &weight) in mass[v * LANES..end].iter_mut().zip(&scores[v]) {
-                    *to += u64::from((1.0 + weight * by[q]).to_bits() - 1.0_f32.to_bits());
+        let Self { panels, q, dims, seen, hidden, softcap, scores, max, sums, counts } = self;
+        let (nv, queries) = (panels.nv, max.len());
+        let mut counts = counts;
+        let mut first = 0;
+        while first < queries {
+            let last = first + tile::<L>(queries - first);
+            score(l, panels, &q[first * dims..last * dims], last - first, scores);
+            for (scores, i) in scores.iter_mut().zip(first..last) {
+                let (scores, sight) =
+                    (&mut scores[..nv], Sight { seen: of_query(seen, i), hidden });
+                let now = largest(l, scores, sight, softcap, max[i]);
+                if let Some((by, mass)) = &mut counts {
+                    soften(l, scores, sight, max[i], (0.0, &mut [0.0; LANES]));
+                    count(scores, sight, by[i], mass);
+                } else {
+                    let decay = if max[i] == now { 1.0 } else { exp(l, max[i] - now) };
+                    max[i] = now;
+                    soften(l, scores, sight, now, (decay, &mut sums[i]));
                 }
             }
+            first = last;
+        }
+    }
+}
+
+/// Adds the shares of one query's rows, which are their weights times `by`.
+#[inline(always)]
+fn count(weights: &[Lane16], sight: Sight<'_>, by: f32, mass: &mut [u64]) {
+    for v in seen_vectors(sight.seen) {
+        let end = mass.len().min((v + 1) * LANES);
+        for (to, &weight) in mass[v * LANES..end].iter_mut().zip(&weights[v]) {
+            *to += u64::from((1.0 + weight * by).to_bits() - 1.0_f32.to_bits());
         }
     }
 }

@@ -3,8 +3,10 @@
 use super::{Job, Problem, temper, write_tile};
 use crate::attention::AttentionShape;
 use crate::attention::lines::Lines;
-use crate::attention::page::{Lane16, Page, Panels, Softcap, State, Vectors, Widen};
-use crate::attention::plan::{Member, Task, Tile, seen, seen_by_any, split_rows, splits_of};
+use crate::attention::page::{
+    Ahead, Lane16, Pack, Page, Panels, SCORES_LINE, Softcap, State, TILE_MAX, Vectors, Widen,
+};
+use crate::attention::plan::{Member, Task, Tile, seen, split_rows, splits_of};
 use crate::kv::{Element, GROUP_DIMS, Panel, Side, spread};
 use crate::merge::merge_into;
 use crate::simd::lanes::{LANES, on_lanes, sum};
@@ -15,19 +17,21 @@ use std::ops::Range;
 /// A thread's memory.
 #[derive(Debug, Default)]
 pub(in crate::attention) struct Worker {
-    /// Queries rotated for `rotated` and scaled, `[queries, head_dim]`.
+    /// Queries rotated for `rotated` and scaled, `[queries, head_dim]`; and packed, see [`Pack`].
+    rows: Vec<f32>,
     pub(super) q: Vec<f32>,
-    /// The shift and the temperature `q` is rotated and scaled for.
+    /// The shift and the temperature that they are rotated and scaled for.
     rotated: Option<(i32, f32)>,
-    /// Rows of the page at hand that each row of the tile sees.
+    /// Rows of the run at hand that each query sees, and all of them.
+    sights: Vec<Range<usize>>,
+    common: Range<usize>,
+    /// Rows of the page at hand that queries see: one range for all of them, or one for each.
     pub(super) seen: Vec<Range<usize>>,
     /// K and V of the page at hand in f32: `[head_dim, nv]` and `[page_rows, dv]`.
     pub(super) k: Lines,
     v: Lines,
-    /// `[queries, nv]`.
+    /// Of a few queries that are taken together, a line for each.
     pub(super) scores: Lines,
-    /// `[queries]` floats, up to whole vectors.
-    decay: Lines,
     /// State of the split at hand: `[queries]`, the sums by lane, and `[queries, dv]`.
     pub(super) max: Vec<f32>,
     pub(super) sums: Lines,
@@ -75,12 +79,13 @@ impl Worker {
         let dims = problem.shape.head_dim;
         let rows = problem.kv.layout().page_rows;
         let (nv, dv) = (rows.div_ceil(LANES), dims.div_ceil(LANES));
+        self.sights.reserve(queries.saturating_sub(self.sights.len()));
         self.seen.reserve(queries.saturating_sub(self.seen.len()));
+        grow(&mut self.rows, queries * dims);
         grow(&mut self.q, queries * dims);
         self.k.grow(dims * nv);
         self.v.grow(rows * dv);
-        self.scores.grow(queries * nv);
-        self.decay.grow(queries.div_ceil(LANES));
+        self.scores.grow(TILE_MAX * SCORES_LINE);
         grow(&mut self.max, queries);
         self.sums.grow(queries);
         self.weighted.grow(queries * dv);
@@ -100,15 +105,16 @@ impl Worker {
     }
 
     /// Rotates the queries of `tile` for a run with this shift, spreads them where keys are, and
-    /// scales them, unless they are. They are put behind `before` others, which change with them.
-    pub(super) fn rotate<E: Element>(
+    /// scales them, unless they are: false. They are put behind `before` others, which change with
+    /// them.
+    fn rotate<E: Element>(
         &mut self,
         job: &Job<'_>,
         (tile, before): (&Tile, usize),
         (shift, temperature): (i32, f32),
-    ) {
+    ) -> bool {
         if job.queries == tile.queries && self.rotated == Some((shift, temperature)) {
-            return;
+            return false;
         }
         self.rotated = Some((shift, temperature));
         let AttentionShape { heads, head_dim, scale, softcap, .. } = *job.problem.shape;
@@ -117,7 +123,7 @@ impl Worker {
         let queries = job.problem.queries;
         let width = job.group() * head_dim;
         let rows = tile.rows.clone().zip(job.positions(tile));
-        let to = self.q[before * head_dim..].chunks_exact_mut(width);
+        let to = self.rows[before * head_dim..].chunks_exact_mut(width);
         for ((row, &position), to) in rows.zip(to) {
             let from = row * heads * head_dim + tile.kv_head * width;
             to.copy_from_slice(&queries.q[from..from + width]);
@@ -129,6 +135,21 @@ impl Worker {
                 *x *= scale;
             }
         }
+        true
+    }
+
+    /// Packs the queries that were rotated.
+    fn pack(&mut self, job: &Job<'_>) {
+        let dims = job.problem.shape.head_dim;
+        let (from, to) = (&self.rows[..job.queries * dims], &mut self.q[..job.queries * dims]);
+        on_lanes(job.cpu, Pack { from, dims, to });
+    }
+
+    /// Rotates and packs the queries of a job's one tile for a run with this shift.
+    pub(super) fn turn<E: Element>(&mut self, job: &Job<'_>, shift: i32) {
+        if self.rotate::<E>(job, (job.tile, 0), (shift, 1.0)) {
+            self.pack(job);
+        }
     }
 
     /// Makes the states of `members`, whose runs are of the same pages there, over these rows.
@@ -136,23 +157,23 @@ impl Worker {
         let queries = job.queries;
         let dv = job.problem.shape.head_dim.div_ceil(LANES);
         let page_rows = job.problem.kv.layout().page_rows;
-        let window = job.problem.shape.window;
         self.max[..queries].fill(f32::NEG_INFINITY);
         self.sums[..queries].fill([0.0; LANES]);
         self.weighted[..queries * dv].fill([0.0; LANES]);
         let run = job.run(&members[0]);
         let temperature = job.tempered(job.tile, members[0].run).map_or(1.0, |by| by.temperature);
-        let (mut before, mut union) = (0, rows.end..rows.start);
+        let (mut before, mut turned) = (0, false);
+        self.forget_sights();
         for member in members {
             let (tile, run) = (&job.tiles[member.tile], job.run(member));
-            self.rotate::<E>(job, (tile, before), (run.shift, temperature));
+            turned |= self.rotate::<E>(job, (tile, before), (run.shift, temperature));
             before += tile.queries;
-            let seen = seen_by_any(run, job.positions(tile), window);
-            let seen = seen.start.max(rows.start)..seen.end.min(rows.end);
-            if !seen.is_empty() {
-                union = union.start.min(seen.start)..union.end.max(seen.end);
-            }
+            self.look(job, tile, run);
         }
+        if turned {
+            self.pack(job);
+        }
+        let union = self.seen_by_any(rows);
         let pages = if union.is_empty() {
             0..0
         } else {
@@ -161,10 +182,7 @@ impl Worker {
         for page in pages.clone() {
             let first = page * page_rows;
             let in_page = |row: usize| row.saturating_sub(first).min(page_rows);
-            self.seen.clear();
-            for member in members {
-                self.look(job, &job.tiles[member.tile], job.run(member), first);
-            }
+            self.turn_to(first, page_rows);
             let sheet = Sheet {
                 page: run.pages[page],
                 next: pages.contains(&(page + 1)).then(|| run.pages[page + 1]),
@@ -176,14 +194,36 @@ impl Worker {
         }
     }
 
-    /// Notes what each row of a tile sees of the page that begins with row `first` of the run.
-    pub(super) fn look(&mut self, job: &Job<'_>, tile: &Tile, run: &Run<'_>, first: usize) {
-        let page_rows = job.problem.kv.layout().page_rows;
-        let in_page = |row: usize| row.saturating_sub(first).min(page_rows);
-        self.seen.extend(job.positions(tile).iter().map(|&position| {
+    /// Forgets the run before.
+    pub(super) fn forget_sights(&mut self) {
+        self.sights.clear();
+        self.common = 0..usize::MAX;
+    }
+
+    /// Notes what the queries of a tile see of a run.
+    pub(super) fn look(&mut self, job: &Job<'_>, tile: &Tile, run: &Run<'_>) {
+        for &position in job.positions(tile) {
             let seen = seen(run, position, job.problem.shape.window);
-            in_page(seen.start)..in_page(seen.end)
-        }));
+            self.common = self.common.start.max(seen.start)..self.common.end.min(seen.end);
+            self.sights.extend(std::iter::repeat_n(seen, job.group()));
+        }
+    }
+
+    /// The smallest range of `rows` that holds what each query sees of them.
+    pub(super) fn seen_by_any(&self, rows: &Range<usize>) -> Range<usize> {
+        let inside = self.sights.iter().map(|s| s.start.max(rows.start)..s.end.min(rows.end));
+        let each = inside.filter(|seen| !seen.is_empty());
+        each.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0)
+    }
+
+    /// Notes what queries see of the page that begins with row `first` of the run.
+    pub(super) fn turn_to(&mut self, first: usize, page_rows: usize) {
+        self.seen.clear();
+        if self.common.start <= first && first + page_rows <= self.common.end {
+            return self.seen.push(0..page_rows);
+        }
+        let in_page = |row: usize| row.saturating_sub(first).min(page_rows);
+        self.seen.extend(self.sights.iter().map(|seen| in_page(seen.start)..in_page(seen.end)));
     }
 
     /// Adds the rows of one page.
@@ -198,8 +238,8 @@ impl Worker {
         if whole_vectors && job.queries <= QUERIES_DIRECT {
             // Pages lie apart, so the machine does not see the next one coming.
             let next = next.map_or([Vectors::EMPTY; 2], |next| panels(next).map(vectors));
-            self.attend_panels(job, sheet, Panels { k: vectors(k), v: vectors(v), next, nv, dv });
-            return;
+            let panels = Panels { k: vectors(k), v: vectors(v), next, nv, dv };
+            return self.attend_panels(job, sheet, panels, [Ahead::NOTHING; 2]);
         }
         // Worth a copy in f32: many queries read it, or vectors do not lie side by side.
         let (mut k_wide, mut v_wide) = (std::mem::take(&mut self.k), std::mem::take(&mut self.v));
@@ -219,7 +259,9 @@ impl Worker {
         }
         let whole = |numbers| Vectors { numbers, scales: &[] };
         let (k, v) = (whole(&k_wide[..dims * nv]), whole(&v_wide[..rows * dv]));
-        self.attend_panels(job, sheet, Panels { k, v, next: [Vectors::EMPTY; 2], nv, dv });
+        let ahead = next
+            .map_or([Ahead::NOTHING; 2], |next| panels(next).map(|panel| Ahead::of(panel.numbers)));
+        self.attend_panels(job, sheet, Panels { k, v, next: [Vectors::EMPTY; 2], nv, dv }, ahead);
         (self.k, self.v) = (k_wide, v_wide);
     }
 
@@ -228,16 +270,16 @@ impl Worker {
         job: &Job<'_>,
         sheet: &Sheet<'_>,
         panels: Panels<'_, E>,
+        ahead: [Ahead; 2],
     ) {
         let AttentionShape { head_dim, softcap, .. } = *job.problem.shape;
         let softcap = softcap.map(|cap| Softcap { cap, to: cap / sheet.temperature });
-        let (queries, Panels { nv, dv, .. }) = (job.queries, panels);
+        let (queries, dv) = (job.queries, panels.dv);
         let state = State {
             max: &mut self.max[..queries],
             sums: &mut self.sums[..queries],
             weighted: &mut self.weighted[..queries * dv],
-            scores: &mut self.scores[..queries * nv],
-            decay: &mut self.decay[..queries.div_ceil(LANES)],
+            scores: self.scores.as_chunks_mut().0,
         };
         let page = Page {
             panels,
@@ -245,7 +287,7 @@ impl Worker {
             dims: head_dim,
             seen: &self.seen,
             hidden: sheet.hidden,
-            group: job.group(),
+            ahead,
             softcap,
             state,
         };
