@@ -232,9 +232,8 @@ impl Model for Decoder {
             return self.head(batch, logits);
         }
         self.layer(layers - 1, batch, Task::KvOnly);
-        logits.clear();
         if batch.logits_rows.is_empty() {
-            return;
+            return logits.clear();
         }
         let mut narrow = std::mem::take(&mut self.narrow);
         narrow.with(batch, |few| {
@@ -250,8 +249,9 @@ impl Model for Decoder {
         for index in 0..self.shape.layers {
             self.layer(index, batch, Task::Weigh(by, mass));
         }
-        logits.clear();
-        if !batch.logits_rows.is_empty() {
+        if batch.logits_rows.is_empty() {
+            logits.clear();
+        } else {
             self.head(batch, logits);
         }
     }

@@ -44,17 +44,30 @@ pub enum SampleError {
 /// # Errors
 /// When the logits are no distribution.
 pub fn greedy(logits: &[f32]) -> Result<u32, SampleError> {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (token, &logit) in logits.iter().enumerate() {
-        if logit.is_nan() || logit == f32::INFINITY {
-            return Err(SampleError::NotFinite(token as u32));
-        }
-        if logit > best.1 {
-            best = (token, logit);
+    // First the value, in lanes that a compiler makes vectors of, then its place.
+    let (mut largest, mut finite) = ([f32::NEG_INFINITY; LANES], [true; LANES]);
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &logit) in chunk.iter().enumerate() {
+            finite[lane] &= logit < f32::INFINITY;
+            largest[lane] = if logit > largest[lane] { logit } else { largest[lane] };
         }
     }
-    if best.1 == f32::NEG_INFINITY { Err(SampleError::Empty) } else { Ok(best.0 as u32) }
+    let largest = largest.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    // Neither infinite nor NaN, which is less than nothing.
+    let is_finite = |logit: f32| logit < f32::INFINITY;
+    if finite.contains(&false) || !rest.iter().all(|&logit| is_finite(logit)) {
+        let token = logits.iter().position(|&logit| !is_finite(logit)).unwrap_or(0);
+        return Err(SampleError::NotFinite(token as u32));
+    }
+    if largest == f32::NEG_INFINITY {
+        return Err(SampleError::Empty);
+    }
+    Ok(logits.iter().position(|&logit| logit == largest).unwrap_or(0) as u32)
 }
+
+/// Logits that [`greedy`] looks at side by side.
+const LANES: usize = 16;
 
 /// The token that `u` in `[0, 1)` falls on when the kept tokens, in order of id, divide that
 /// interval by their probabilities.

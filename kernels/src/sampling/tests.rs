@@ -134,6 +134,20 @@ fn greedy_is_the_lowest_of_the_largest_and_nan_is_an_error() {
     assert_eq!(at(&[f32::INFINITY, 1.0]), Err(SampleError::NotFinite(0)));
     assert_eq!(at(&[]), Err(SampleError::Empty));
     assert_eq!(at(&[f32::NEG_INFINITY; 3]), Err(SampleError::Empty));
+    // Whole lanes and what is left of them, with ties, and what is no number at every place.
+    for count in 1..70 {
+        let mut logits = logits(count, count as usize);
+        let all: Vec<f32> = logits.clone();
+        let first_of_largest = (0..all.len()).find(|&i| all.iter().all(|&x| x <= all[i]));
+        assert_eq!(at(&all), Ok(first_of_largest.unwrap() as u32), "{all:?}");
+        for place in 0..all.len() {
+            for bad in [f32::NAN, f32::INFINITY] {
+                logits[place] = bad;
+                assert_eq!(at(&logits), Err(SampleError::NotFinite(place as u32)));
+            }
+            logits[place] = all[place];
+        }
+    }
     let sampled = Filters { temperature: 1.0, ..Filters::GREEDY };
     let nan = choose(&[0.0, f32::NAN], &sampled, 0.1, &mut ChoiceScratch::default());
     assert_eq!(nan, Err(SampleError::NotFinite(1)));
