@@ -41,12 +41,12 @@ impl Delivery {
         background: Option<bool>,
         n: Option<i64>,
     ) -> Result<Self, ApiError> {
-        let n = super::generate::integer("n", n, 1, ANSWERS_MAX as i64)?.unwrap_or(1);
+        let n = answers(n)?;
         let streamed = streamed.unwrap_or(false);
         if streamed && n > 1 {
             let message = format!(
-                "n is {n}; a stream is of one answer: ask for several without, or with `background` \
-                 where there is that, and read the events of each"
+                "n is {n}; a stream is of one answer: ask for several with `background`, and read the \
+                 events of each"
             );
             return Err(ApiError::bad_request("n", message));
         }
@@ -82,6 +82,11 @@ impl Delivery {
             (status, Json(GenerationList { object: "list", data: answers })).into_response()
         })
     }
+}
+
+/// How many answers are asked for.
+pub(crate) fn answers(n: Option<i64>) -> Result<usize, ApiError> {
+    Ok(super::generate::integer("n", n, 1, ANSWERS_MAX as i64)?.unwrap_or(1))
 }
 
 /// Starts `n` generations with seeds that follow each other. The others begin when the first has its

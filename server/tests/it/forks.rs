@@ -109,8 +109,6 @@ async fn a_chat_has_several_answers() {
     assert_eq!((choices.len(), one), (3, &json!(12)));
     let sum = usage["prompt_tokens"].as_u64().unwrap() + 12;
     assert_eq!(usage["total_tokens"], json!(sum));
-    let refused = call_json(&app, CHAT, chat(json!({"n": 2, "stream": true}))).await.expect(400);
-    assert_eq!(refused["error"]["param"], "n");
 }
 
 #[tokio::test]

@@ -105,6 +105,27 @@ async fn a_chat_is_what_the_template_makes_of_it() {
 }
 
 #[tokio::test]
+async fn a_stream_has_several_answers() {
+    let app = Setup::default().app();
+    let body = merged(chat(&json!({"n": 3})), &json!({"temperature": 1.8, "seed": 3}));
+    let whole = call_json(&app, CHAT, body.clone()).await.expect(200);
+    let asked = merged(body, &json!({"stream_options": {"include_usage": true}}));
+    let mut frames = stream(&app, CHAT, asked).await;
+    let last = frames.pop().unwrap();
+    assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &whole["usage"]));
+    for (index, choice) in whole["choices"].as_array().unwrap().iter().enumerate() {
+        let of_answer = |frame: &&Value| frame["choices"][0]["index"] == json!(index);
+        let deltas: Vec<&Value> =
+            frames.iter().filter(of_answer).map(|frame| &frame["choices"][0]).collect();
+        assert_eq!(deltas[0]["delta"]["role"], "assistant");
+        let text: String =
+            deltas.iter().filter_map(|choice| choice["delta"]["content"].as_str()).collect();
+        assert_eq!(choice["message"]["content"], text);
+        assert_eq!(deltas.last().unwrap()["finish_reason"], choice["finish_reason"]);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_says_what_the_whole_answer_says() {
     let app = Setup::default().app();
     let cases = [

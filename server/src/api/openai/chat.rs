@@ -21,7 +21,7 @@ use super::{
 use crate::{
     ApiError, AppState, Entry, JsonBody, Options, Reader, Snapshot, Tenant,
     api::{
-        deliver::{Delivery, begin},
+        deliver::{answers, begin},
         generate::{SamplingFields, StopBody},
         priority::{ServiceTier, priority},
     },
@@ -113,8 +113,7 @@ pub struct ChatRequest {
     pub logprobs: Option<bool>,
     /// Alternatives to report with them: 0 to 20.
     pub top_logprobs: Option<i64>,
-    /// Answers, with seeds that follow each other: 1 to 16, and 1 in a stream. They share the prompt's
-    /// prefill.
+    /// Answers, with seeds that follow each other: 1 to 16. They share the prompt's prefill.
     pub n: Option<i64>,
     /// Send the answer as server-sent events.
     pub stream: Option<bool>,
@@ -199,7 +198,7 @@ pub struct ChatChunk {
 /// What a chunk adds.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChatChunkChoice {
-    /// Always 0.
+    /// Place of the answer that it is of.
     pub index: usize,
     /// The addition.
     pub delta: ChatDelta,
@@ -242,13 +241,13 @@ pub async fn create_chat_completion(
     check_model(&state.model.id, request.model.as_deref())?;
     let stream = request.stream.unwrap_or(false);
     let usage = include_usage(request.stream, request.stream_options)?;
-    let delivery = Delivery::new(Some(stream), None, request.n)?;
+    let n = answers(request.n)?;
     let shared = Arc::clone(&state);
     let (request, options) = blocking(move || request.request(&shared, &tenant)).await?;
-    let readers = begin(&state, request, options, delivery.n).await?;
+    let readers = begin(&state, request, options, n).await?;
     let head = Head::new(&state, &readers[0]);
     if stream {
-        return Ok(respond(readers, ChatWriter::new(head, usage)));
+        return Ok(respond(readers, ChatWriter::new(head, n, usage)));
     }
     let mut answers = Vec::with_capacity(readers.len());
     for reader in readers {
@@ -387,18 +386,19 @@ impl Head {
     }
 }
 
-/// Writes chunks: the role, the deltas, the finish reason, and the usage where asked for.
+/// Writes chunks: of each answer the role, the deltas and the finish reason, and the usage where
+/// asked for.
 struct ChatWriter {
     head: Head,
     usage: bool,
-    /// Scores of tokens whose text is still held back.
-    pending: Vec<TokenLogprob>,
-    spent: Option<Usage>,
+    /// Of each answer, scores of tokens whose text is still held back.
+    pending: Vec<Vec<TokenLogprob>>,
+    spent: Usage,
 }
 
 impl ChatWriter {
-    fn new(head: Head, usage: bool) -> Self {
-        Self { head, usage, pending: Vec::new(), spent: None }
+    fn new(head: Head, answers: usize, usage: bool) -> Self {
+        Self { head, usage, pending: vec![Vec::new(); answers], spent: Usage::default() }
     }
 
     fn chunk(&self, choices: Vec<ChatChunkChoice>) -> ChatChunk {
@@ -415,44 +415,54 @@ impl ChatWriter {
         }
     }
 
-    fn delta(&self, delta: ChatDelta, scores: Option<ChatLogprobs>) -> String {
-        let choice = ChatChunkChoice { index: 0, delta, logprobs: scores, finish_reason: None };
+    fn delta(&self, index: usize, delta: ChatDelta, scores: Option<ChatLogprobs>) -> String {
+        let choice = ChatChunkChoice { index, delta, logprobs: scores, finish_reason: None };
         to_json(&self.chunk(vec![choice]))
     }
 
     /// A chunk of `text` and of the scores that waited for it.
-    fn text(&mut self, text: &str) -> String {
-        let scores = self.head.logprobs(&std::mem::take(&mut self.pending));
-        self.delta(ChatDelta { role: None, content: Some(text.to_owned()) }, scores)
+    fn text(&mut self, index: usize, text: &str) -> String {
+        let scores = self.head.logprobs(&std::mem::take(&mut self.pending[index]));
+        self.delta(index, ChatDelta { role: None, content: Some(text.to_owned()) }, scores)
+    }
+
+    /// The prompt is counted once: as the first answer had it.
+    fn spend(&mut self, index: usize, summary: &Summary) {
+        let usage = Usage::new(self.head.prompt_tokens, summary);
+        let prompt = if index == 0 { usage } else { self.spent };
+        let completion_tokens = self.spent.completion_tokens + usage.completion_tokens;
+        let total_tokens = self.head.prompt_tokens + completion_tokens;
+        self.spent = Usage { completion_tokens, total_tokens, ..prompt };
     }
 }
 
 impl Writer for ChatWriter {
     fn open(&mut self) -> Vec<String> {
-        vec![self.delta(ChatDelta { role: Some("assistant"), content: Some(String::new()) }, None)]
+        let role = || ChatDelta { role: Some("assistant"), content: Some(String::new()) };
+        (0..self.pending.len()).map(|index| self.delta(index, role(), None)).collect()
     }
 
-    fn entry(&mut self, _: usize, entry: &Entry) -> Vec<String> {
+    fn entry(&mut self, index: usize, entry: &Entry) -> Vec<String> {
         match entry {
             Entry::Token { text, logprob, .. } => {
-                self.pending.extend(logprob.clone());
-                if text.is_empty() { Vec::new() } else { vec![self.text(text)] }
+                self.pending[index].extend(logprob.clone());
+                if text.is_empty() { Vec::new() } else { vec![self.text(index, text)] }
             }
-            Entry::Text(text) => vec![self.text(text)],
+            Entry::Text(text) => vec![self.text(index, text)],
             Entry::Finished(summary) => {
                 let mut frames = Vec::new();
-                if !self.pending.is_empty() {
-                    frames.push(self.text(""));
+                if !self.pending[index].is_empty() {
+                    frames.push(self.text(index, ""));
                 }
                 let mut chunk = self.chunk(vec![ChatChunkChoice {
-                    index: 0,
+                    index,
                     delta: ChatDelta::default(),
                     logprobs: None,
                     finish_reason: Some(finish_reason(summary.finish_reason)),
                 }]);
                 chunk.cento = Some(CentoReport::new(summary));
                 frames.push(to_json(&chunk));
-                self.spent = Some(Usage::new(self.head.prompt_tokens, summary));
+                self.spend(index, summary);
                 frames
             }
             Entry::Created
@@ -468,7 +478,7 @@ impl Writer for ChatWriter {
             return Vec::new();
         }
         let mut chunk = self.chunk(Vec::new());
-        chunk.usage = Some(self.spent);
+        chunk.usage = Some(Some(self.spent));
         vec![to_json(&chunk)]
     }
 }
