@@ -8,6 +8,10 @@ use models::catalogue::{Quiet, fetch};
 use models::{Decoder, Isa, KvDtype, LoadOptions, Model, TokenId};
 use serde::Deserialize;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+/// Held by the test that runs: a model's threads spin, and those of two wait for each other.
+static MACHINE: Mutex<()> = Mutex::new(());
 
 /// One prompt.
 #[derive(Deserialize)]
@@ -64,6 +68,7 @@ fn int8_keys_and_values() {
 }
 
 fn check(name: &str, kv_dtype: KvDtype, isa: Option<Isa>) {
+    let _running = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     let path = fetch(name, &mut Quiet).expect("a model of the catalogue");
     let text = std::fs::read_to_string(
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/golden/{name}.json")),

@@ -40,6 +40,7 @@ fn policies() -> [(&'static str, Value); 7] {
 
 #[tokio::test]
 async fn smollm2() {
+    let _running = served::MACHINE.lock().await;
     let golden = include_str!("../data/golden/join-smollm2-135m.json");
     let server = served::model("smollm2-135m");
     check(&server, golden, policies(), |_| 0.10).await;
@@ -47,6 +48,7 @@ async fn smollm2() {
 
 #[tokio::test]
 async fn gemma3() {
+    let _running = served::MACHINE.lock().await;
     let golden = include_str!("../data/golden/join-gemma-3-270m.json");
     let server = served::model("gemma-3-270m");
     check(&server, golden, policies(), |_| 0.13).await;
@@ -54,6 +56,7 @@ async fn gemma3() {
 
 #[tokio::test]
 async fn qwen25() {
+    let _running = served::MACHINE.lock().await;
     let golden = include_str!("../data/golden/join-qwen2.5-coder-0.5b.json");
     let server = served::model("qwen2.5-coder-0.5b");
     // A scale multiplies a log-sum-exp that no shift leaves alone; keys with biases of hundreds

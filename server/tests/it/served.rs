@@ -5,6 +5,10 @@ use cento::{ApiKeys, AppState, Limits, ModelInfo, Parts, Profile, Time, app};
 use engine::{Config, Engine};
 use models::{LoadOptions, catalogue};
 use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// Held by the test that runs one: a model's threads spin, and those of two wait for each other.
+pub(crate) static MACHINE: Mutex<()> = Mutex::const_new(());
 
 /// The model by that name, fetched where it is not cached.
 pub(crate) fn model(name: &str) -> Router {
