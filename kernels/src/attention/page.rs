@@ -105,7 +105,9 @@ impl<E: Element> OnLanes for Page<'_, E> {
         let Self { panels, q, dims, seen, hidden, ahead, softcap, mut state } = self;
         let nv = panels.nv;
         // All queries see all rows of all vectors, as they are: so it is with most pages.
-        let whole = hidden.is_empty() && softcap.is_none() && *seen == [0..nv * LANES];
+        let everything = 0..nv * LANES;
+        let whole =
+            hidden.is_empty() && softcap.is_none() && matches!(seen, [s] if *s == everything);
         let (mut first, queries) = (0, state.max.len());
         // A tile goes all the way while its scores are in the first-level cache.
         while first < queries {

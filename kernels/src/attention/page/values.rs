@@ -70,6 +70,7 @@ fn weigh_tile<L: Lanes, E: Element, const T: usize>(
 }
 
 /// `T` queries with `N` vectors of dims: each dim is one chain over the rows.
+#[expect(clippy::needless_range_loop, reason = "a row is of its page, of V and of every query")]
 #[inline(always)]
 fn weigh_vectors<L: Lanes, E: Element, const T: usize, const N: usize>(
     l: L,
