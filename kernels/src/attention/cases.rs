@@ -152,9 +152,7 @@ impl case::Case for Case {
     }
 
     fn trial(&self, _cpu: &Cpu, rng: &mut Rng) -> Box<dyn Trial> {
-        let filled = self.fill(rng.bits() >> 8);
-        let output = vec![f32::NAN; filled.q.len()];
-        Box::new(BatchTrial { filled, scratch: AttentionScratch::new(), output })
+        Box::new(BatchTrial::new(self.fill(rng.bits() >> 8), false))
     }
 
     fn tolerance(&self) -> Tolerance {
@@ -184,15 +182,36 @@ impl case::Case for Case {
 /// A case that runs.
 struct BatchTrial {
     filled: Filled,
+    /// Every row is a span of its own, which has the runs in an order of its own.
+    is_apart: bool,
     scratch: AttentionScratch,
     output: Vec<f32>,
+}
+
+impl BatchTrial {
+    fn new(filled: Filled, is_apart: bool) -> Self {
+        let output = vec![f32::NAN; filled.q.len()];
+        Self { filled, is_apart, scratch: AttentionScratch::new(), output }
+    }
+}
+
+/// The runs of each span of a trial.
+fn orders(filled: &Filled, is_apart: bool) -> Vec<Vec<Run<'_>>> {
+    if is_apart { shared::orders(filled) } else { vec![filled.runs()] }
+}
+
+/// The spans of a trial, each of as many rows as the others.
+pub(super) fn spans<'a>(filled: &Filled, orders: &'a [Vec<Run<'a>>]) -> Vec<Span<'a>> {
+    let rows = filled.positions.len() / orders.len();
+    let each = orders.iter().enumerate();
+    each.map(|(i, runs)| filled.span(i * rows..(i + 1) * rows, runs)).collect()
 }
 
 impl Trial for BatchTrial {
     fn run(&mut self, cpu: &Cpu) {
         let Filled { kv, shape, positions, .. } = &self.filled;
-        let runs = self.filled.runs();
-        let spans = [self.filled.span(0..positions.len(), &runs)];
+        let orders = orders(&self.filled, self.is_apart);
+        let spans = spans(&self.filled, &orders);
         let queries = self.filled.queries(0..positions.len(), &spans);
         attention(cpu, kv, shape, &queries, &mut self.scratch, &mut self.output);
     }
@@ -203,8 +222,8 @@ impl Trial for BatchTrial {
 
     fn expected(&self) -> Vec<Expected> {
         let Filled { kv, shape, positions, .. } = &self.filled;
-        let runs = self.filled.runs();
-        let spans = [self.filled.span(0..positions.len(), &runs)];
+        let orders = orders(&self.filled, self.is_apart);
+        let spans = spans(&self.filled, &orders);
         let queries = self.filled.queries(0..positions.len(), &spans);
         let mut values = vec![0.0; self.output.len()];
         reference::attention(kv, shape, &queries, &mut values);

@@ -91,11 +91,11 @@ impl Ahead {
         Self { from: data.as_ptr().cast(), bytes: size_of_val(data) }
     }
 
-    /// Fetches piece `piece` of `pieces`.
+    /// Fetches the share of it that `part` has of `whole`.
     #[inline(always)]
-    fn fetch(self, piece: usize, pieces: usize) {
-        let at = |piece: usize| (self.bytes * piece / pieces).next_multiple_of(64);
-        prefetch_bytes(self.from, at(piece)..at(piece + 1).min(self.bytes));
+    fn fetch(self, part: Range<usize>, whole: usize) {
+        let at = |part: usize| (self.bytes * part / whole).next_multiple_of(64);
+        prefetch_bytes(self.from, at(part.start)..at(part.end).min(self.bytes));
     }
 }
 
@@ -115,7 +115,7 @@ impl<E: Element> OnLanes for Page<'_, E> {
             // By and by: more at once would be waited for.
             for ahead in ahead {
                 if ahead.bytes > 0 {
-                    ahead.fetch(first / TILE_MAX, queries.div_ceil(TILE_MAX));
+                    ahead.fetch(first..last, queries);
                 }
             }
             score(l, panels, &q[first * dims..last * dims], last - first, state.scores);

@@ -291,7 +291,12 @@ pub(super) fn seen(run: &Run<'_>, position: u32, window: Option<u32>) -> Range<u
 
 /// The smallest range of rows of `run` that holds what each of `positions` sees.
 pub(super) fn seen_by_any(run: &Run<'_>, positions: &[u32], window: Option<u32>) -> Range<usize> {
-    let each = positions.iter().map(|&p| seen(run, p, window)).filter(|r| !r.is_empty());
+    hull(positions.iter().map(|&p| seen(run, p, window)))
+}
+
+/// The smallest range that holds all of these.
+pub(super) fn hull(ranges: impl Iterator<Item = Range<usize>>) -> Range<usize> {
+    let each = ranges.filter(|range| !range.is_empty());
     each.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0)
 }
 

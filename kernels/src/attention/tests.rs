@@ -1,8 +1,8 @@
 //! What attention must hold to the bit, and what moving a run may change. That every case is its
 //! reference on every instruction set is tested with all ops' cases.
 
-use super::cases::shared::{orders, spans};
-use super::cases::{Case, Filled, shapes};
+use super::cases::shared::orders;
+use super::cases::{Case, Filled, shapes, spans};
 use super::plan::Task;
 use super::{AttentionScratch, Queries, attention, attention_mass};
 use crate::{Cpu, HiddenRows, Isa, KvDtype, Run, Span};

@@ -44,30 +44,32 @@ pub enum SampleError {
 /// # Errors
 /// When the logits are no distribution.
 pub fn greedy(logits: &[f32]) -> Result<u32, SampleError> {
-    // First the value, in lanes that a compiler makes vectors of, then its place.
-    let (mut largest, mut finite) = ([f32::NEG_INFINITY; LANES], [true; LANES]);
-    let (chunks, rest) = logits.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, &logit) in chunk.iter().enumerate() {
-            finite[lane] &= logit < f32::INFINITY;
-            largest[lane] = if logit > largest[lane] { logit } else { largest[lane] };
+    let (mut token, mut largest) = (0, f32::NEG_INFINITY);
+    for (number, block) in logits.chunks(BLOCK).enumerate() {
+        // Without early ends, which would keep a compiler from making vectors of it.
+        let (mut is_valid, mut is_larger) = (true, false);
+        for &logit in block {
+            is_valid &= logit < f32::INFINITY;
+            is_larger |= logit > largest;
+        }
+        if is_valid && !is_larger {
+            continue;
+        }
+        for (i, &logit) in block.iter().enumerate() {
+            let place = number * BLOCK + i;
+            if logit.is_nan() || logit == f32::INFINITY {
+                return Err(SampleError::NotFinite(place as u32));
+            }
+            if logit > largest {
+                (token, largest) = (place, logit);
+            }
         }
     }
-    let largest = largest.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-    // Neither infinite nor NaN, which is less than nothing.
-    let is_finite = |logit: f32| logit < f32::INFINITY;
-    if finite.contains(&false) || !rest.iter().all(|&logit| is_finite(logit)) {
-        let token = logits.iter().position(|&logit| !is_finite(logit)).unwrap_or(0);
-        return Err(SampleError::NotFinite(token as u32));
-    }
-    if largest == f32::NEG_INFINITY {
-        return Err(SampleError::Empty);
-    }
-    Ok(logits.iter().position(|&logit| logit == largest).unwrap_or(0) as u32)
+    if largest == f32::NEG_INFINITY { Err(SampleError::Empty) } else { Ok(token as u32) }
 }
 
-/// Logits that [`greedy`] looks at side by side.
-const LANES: usize = 16;
+/// Logits that [`greedy`] looks at together.
+const BLOCK: usize = 256;
 
 /// The token that `u` in `[0, 1)` falls on when the kept tokens, in order of id, divide that
 /// interval by their probabilities.

@@ -91,35 +91,8 @@ pub(crate) fn sum(a: &[f32; LANES]) -> f32 {
     (four[0] + four[2]) + (four[1] + four[3])
 }
 
-/// Asks for `data` to be brought near, so that reading it soon does not wait for memory.
-#[inline(always)]
-pub(crate) fn prefetch<T>(data: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in data.chunks((64 / size_of::<T>()).max(1)) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: every x86-64 has it, and it reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = data;
-}
-
-/// As [`prefetch`], for as much memory as `data` has, `ahead` elements behind it: its own or any
-/// other's, or none.
-#[inline(always)]
-pub(crate) fn prefetch_behind<T>(data: &[T], ahead: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for byte in (0..size_of_val(data)).step_by(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let at = data.as_ptr().wrapping_add(ahead).cast::<i8>().wrapping_add(byte);
-        // SAFETY: every x86-64 has it, and it reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (data, ahead);
-}
-
-/// As [`prefetch`], for bytes that need not be of one type.
+/// Asks for these bytes behind `from` to be brought near, so that reading them soon does not wait for
+/// memory. They may be anyone's, or none.
 #[inline(always)]
 pub(crate) fn prefetch_bytes(from: *const u8, bytes: std::ops::Range<usize>) {
     #[cfg(target_arch = "x86_64")]
@@ -130,6 +103,18 @@ pub(crate) fn prefetch_bytes(from: *const u8, bytes: std::ops::Range<usize>) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (from, bytes);
+}
+
+/// As [`prefetch_bytes`], for `data`.
+#[inline(always)]
+pub(crate) fn prefetch<T>(data: &[T]) {
+    prefetch_bytes(data.as_ptr().cast(), 0..size_of_val(data));
+}
+
+/// As [`prefetch`], for as much memory as `data` has, `ahead` elements behind it.
+#[inline(always)]
+pub(crate) fn prefetch_behind<T>(data: &[T], ahead: usize) {
+    prefetch_bytes(data.as_ptr().wrapping_add(ahead).cast(), 0..size_of_val(data));
 }
 
 /// Work written once for all instruction sets. What it calls is `#[inline(always)]`.

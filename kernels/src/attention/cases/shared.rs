@@ -1,10 +1,9 @@
 //! Cases whose rows are spans of their own, each of which has the same runs in another order: pages
 //! are read once for all who look at them, or once for each.
 
-use super::{Case, Filled};
-use crate::attention::{AttentionScratch, attention, reference};
-use crate::case::{self, Expected, Rng, Tolerance, Trial, Work};
-use crate::{Cpu, Run, Span};
+use super::{BatchTrial, Case, Filled};
+use crate::case::{self, Rng, Tolerance, Trial, Work};
+use crate::{Cpu, Run};
 
 /// A case of many spans.
 pub(super) struct SharedCase {
@@ -20,11 +19,9 @@ impl case::Case for SharedCase {
     }
 
     fn trial(&self, _cpu: &Cpu, rng: &mut Rng) -> Box<dyn Trial> {
-        let filled = self.case.fill(rng.bits() >> 8);
-        let mut scratch = AttentionScratch::new();
-        scratch.share_reads(self.shares);
-        let output = vec![f32::NAN; filled.q.len()];
-        Box::new(SharedTrial { filled, scratch, output })
+        let mut trial = BatchTrial::new(self.case.fill(rng.bits() >> 8), true);
+        trial.scratch.share_reads(self.shares);
+        Box::new(trial)
     }
 
     fn tolerance(&self) -> Tolerance {
@@ -36,50 +33,10 @@ impl case::Case for SharedCase {
     }
 }
 
-struct SharedTrial {
-    filled: Filled,
-    scratch: AttentionScratch,
-    output: Vec<f32>,
-}
-
-impl Trial for SharedTrial {
-    fn run(&mut self, cpu: &Cpu) {
-        let Filled { kv, shape, positions, .. } = &self.filled;
-        let orders = orders(&self.filled);
-        let spans = spans(&self.filled, &orders);
-        let queries = self.filled.queries(0..positions.len(), &spans);
-        attention(cpu, kv, shape, &queries, &mut self.scratch, &mut self.output);
-    }
-
-    fn output(&self) -> &[f32] {
-        &self.output
-    }
-
-    fn expected(&self) -> Vec<Expected> {
-        let Filled { kv, shape, positions, .. } = &self.filled;
-        let orders = orders(&self.filled);
-        let spans = spans(&self.filled, &orders);
-        let queries = self.filled.queries(0..positions.len(), &spans);
-        let mut values = vec![0.0; self.output.len()];
-        reference::attention(kv, shape, &queries, &mut values);
-        let magnitude = self.filled.magnitude();
-        values.into_iter().map(|value| Expected { value, magnitude }).collect()
-    }
-}
-
 /// The runs as each row has them.
 pub(in crate::attention) fn orders(filled: &Filled) -> Vec<Vec<Run<'_>>> {
     let runs = filled.runs();
     (0..filled.positions.len()).map(|row| reordered(&runs, row)).collect()
-}
-
-/// A span for each row.
-pub(in crate::attention) fn spans<'a>(
-    filled: &Filled,
-    orders: &'a [Vec<Run<'a>>],
-) -> Vec<Span<'a>> {
-    let rows = orders.iter().enumerate();
-    rows.map(|(row, runs)| filled.span(row..row + 1, runs)).collect()
 }
 
 /// The runs side by side from position 0, beginning with number `first`; those whose rows say where

@@ -6,7 +6,7 @@ use crate::attention::lines::Lines;
 use crate::attention::page::{
     Ahead, Lane16, Pack, Page, Panels, SCORES_LINE, Softcap, State, TILE_MAX, Vectors, Widen,
 };
-use crate::attention::plan::{Member, Task, Tile, seen, split_rows, splits_of};
+use crate::attention::plan::{Member, Task, Tile, hull, seen, split_rows, splits_of};
 use crate::kv::{Element, GROUP_DIMS, Panel, Side, spread};
 use crate::merge::merge_into;
 use crate::simd::lanes::{LANES, on_lanes, sum};
@@ -211,9 +211,7 @@ impl Worker {
 
     /// The smallest range of `rows` that holds what each query sees of them.
     pub(super) fn seen_by_any(&self, rows: &Range<usize>) -> Range<usize> {
-        let inside = self.sights.iter().map(|s| s.start.max(rows.start)..s.end.min(rows.end));
-        let each = inside.filter(|seen| !seen.is_empty());
-        each.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0)
+        hull(self.sights.iter().map(|s| s.start.max(rows.start)..s.end.min(rows.end)))
     }
 
     /// Notes what queries see of the page that begins with row `first` of the run.
