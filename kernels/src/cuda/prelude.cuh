@@ -176,6 +176,10 @@ __device__ __forceinline__ float f32_of(float x) {
     return x;
 }
 
+__device__ __forceinline__ float f32_of(i8 x) {
+    return static_cast<float>(x);
+}
+
 // To the nearest, ties to even.
 __device__ __forceinline__ bf16 bf16_of(float x) {
     return bf16{static_cast<u16>(bf16x2_of(x, 0.0f))};
@@ -183,6 +187,11 @@ __device__ __forceinline__ bf16 bf16_of(float x) {
 
 __device__ __forceinline__ float2 f32_of_bf16x2(u32 x) {
     return make_float2(__uint_as_float(x << 16), __uint_as_float(x & 0xffff0000u));
+}
+
+// What rounding to bf16 leaves.
+__device__ __forceinline__ float left_by_bf16(float x) {
+    return x - f32_of(bf16_of(x));
 }
 
 // NaN stays NaN.
@@ -193,23 +202,29 @@ __device__ __forceinline__ float clamped(float x, float most) {
 constexpr float F16_MAX = 65504.0f;
 #define BF16_MAX __int_as_float(0x7f7f0000)
 
-// As KV pages store numbers: beyond the range the largest.
-template <class E>
-__device__ __forceinline__ E stored(float x);
-
-template <>
-__device__ __forceinline__ float stored<float>(float x) {
-    return x;
+// The largest number of a format.
+__device__ __forceinline__ float most_of(const float*) {
+    return F32_INFINITY;
 }
 
-template <>
-__device__ __forceinline__ f16 stored<f16>(float x) {
-    return f16_of(clamped(x, F16_MAX));
+__device__ __forceinline__ float most_of(const f16*) {
+    return F16_MAX;
 }
 
-template <>
-__device__ __forceinline__ bf16 stored<bf16>(float x) {
-    return bf16_of(clamped(x, BF16_MAX));
+__device__ __forceinline__ float most_of(const bf16*) {
+    return BF16_MAX;
+}
+
+__device__ __forceinline__ void store(float* to, float x) {
+    *to = x;
+}
+
+__device__ __forceinline__ void store(f16* to, float x) {
+    *to = f16_of(x);
+}
+
+__device__ __forceinline__ void store(bf16* to, float x) {
+    *to = bf16_of(x);
 }
 
 __host__ __device__ constexpr int div_up(int a, int b) {
@@ -357,5 +372,33 @@ struct Pages {
     // The scales of a row: one for each group of its dims.
     __device__ __forceinline__ bf16* scales(u8* panel, int row) const {
         return reinterpret_cast<bf16*>(panel + scales_start) + row * div_up(head_dim, GROUP_DIMS);
+    }
+
+    // What codes of the group of `dim` are multiplied by; of other formats 1.
+    template <class E>
+    __device__ __forceinline__ float scale(u8* panel, int row, int dim) const {
+        if constexpr (sizeof(E) == 1) {
+            return f32_of(scales(panel, row)[dim / GROUP_DIMS]);
+        }
+        return 1.0f;
+    }
+
+    // One number of a row.
+    template <class E>
+    __device__ __forceinline__ float number(u8* panel, int row, int dim) const {
+        return f32_of(numbers<E>(panel, row)[dim]) * scale<E>(panel, row, dim);
+    }
+
+    // 8 numbers of a row, from `dim` on; head_dim and dim are multiples of 8.
+    template <class E>
+    __device__ __forceinline__ void load8_of(float (&to)[8], u8* panel, int row, int dim) const {
+        load8(to, numbers<E>(panel, row) + dim);
+        if constexpr (sizeof(E) == 1) {
+            const float by = scale<E>(panel, row, dim);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                to[i] *= by;
+            }
+        }
     }
 };
