@@ -13,6 +13,7 @@ mod attention;
 mod blocks;
 pub mod case;
 mod cpu;
+pub mod cuda;
 mod embed;
 mod gated;
 mod isa;
@@ -40,7 +41,10 @@ pub use cpu::Cpu;
 pub use embed::embed;
 pub use gated::{Gate, gated};
 pub use isa::{Isa, UnknownIsa};
-pub use kv::{HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PageId, PoolError, RowAddr, UnknownKvDtype};
+pub use kv::{
+    DEVICE_KV_VERSION, DeviceKvLayout, HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PageId, PoolError,
+    RowAddr, UnknownKvDtype,
+};
 pub use kv_append::{KvRows, kv_append};
 pub use kv_deviation::kv_deviation;
 pub use kv_norm::kv_norm;
