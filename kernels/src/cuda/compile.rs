@@ -5,7 +5,8 @@
 //! written is compiled again the next time; nothing else depends on it.
 
 use super::nvrtc::{Nvrtc, Target, options};
-use super::sources::{HEADERS, Source};
+use super::sources::Source;
+use super::table::HEADERS;
 use super::{Gpu, GpuError};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -72,7 +73,7 @@ impl Gpu {
     /// # Errors
     /// When a source does not compile, or the device does not take what it was compiled to.
     pub fn compile(&self) -> Result<(), GpuError> {
-        (0..super::sources::SOURCES.len()).try_for_each(|source| self.module(source).map(drop))
+        (0..super::table::SOURCES.len()).try_for_each(|source| self.module(source).map(drop))
     }
 }
 

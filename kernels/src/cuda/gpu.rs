@@ -6,7 +6,7 @@ use super::gemm::Products;
 use super::memory::Memory;
 use super::module::Module;
 use super::nvrtc::{Nvrtc, Target};
-use super::sources::SOURCES;
+use super::table::SOURCES;
 use super::{GpuError, compile, libraries};
 use cudarc::driver::result;
 use std::fmt;

@@ -24,6 +24,7 @@ mod nvrtc;
 mod pinned;
 mod sources;
 mod strided;
+mod table;
 mod timer;
 
 pub use buffer::{Buffer, Number};
@@ -35,7 +36,8 @@ pub use graph::Graph;
 pub use kv_pool::GpuKvPool;
 pub use nvrtc::{Nvrtc, Target};
 pub use pinned::Pinned;
-pub use sources::{HEADERS, SOURCES, Signature, Source};
+pub use sources::{Signature, Source};
+pub use table::{HEADERS, SOURCES};
 pub use timer::Moment;
 
 pub(crate) use launch::{Argument, Shape};

@@ -1,6 +1,7 @@
 //! NVRTC, NVIDIA's compiler of kernels: its functions, looked up when the library is opened.
 
-use super::sources::{HEADERS, Source};
+use super::sources::Source;
+use super::table::HEADERS;
 use super::{GpuError, libraries};
 use cudarc::nvrtc::sys::nvrtcProgram;
 use libloading::Library;

@@ -1,7 +1,6 @@
-//! The table of every embedded source and of the kernels in it, with their parameters.
-//!
-//! A test compiles every source and holds the table against what comes out, so a launch that fits
-//! the table fits the kernel.
+//! Sources and kernels: what an entry of the table is, and finding one.
+
+use super::table::SOURCES;
 
 /// One text that NVRTC compiles.
 #[derive(Debug)]
@@ -20,12 +19,6 @@ pub struct Source {
 /// `f`loat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature(pub &'static str, pub &'static str);
-
-/// Texts that sources include, by the name they include them by.
-pub const HEADERS: &[(&str, &str)] = &[];
-
-/// Every source.
-pub const SOURCES: &[Source] = &[];
 
 /// A kernel of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

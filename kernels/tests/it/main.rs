@@ -3,3 +3,4 @@
 mod blocks;
 mod cases;
 mod matmul;
+mod nvrtc;
