@@ -67,6 +67,13 @@ __device__ __forceinline__ float2 f32_of_f16x2(u32 x) {
     return to;
 }
 
+// a - b, each half rounded once.
+__device__ __forceinline__ u32 bf16x2_minus(u32 a, u32 b) {
+    u32 to;
+    asm("{.reg .b32 minus; mov.b32 minus, 0xbf80bf80; fma.rn.bf16x2 %0, %2, minus, %1;}" : "=r"(to) : "r"(a), "r"(b));
+    return to;
+}
+
 // 2^x within 2 units in the last place; of negative infinity 0.
 __device__ __forceinline__ float exp2_fast(float x) {
     float to;

@@ -1,0 +1,391 @@
+// Products of weights, as they lie in the file, with one to eight rows of activations: what decoding is made of.
+//
+//   matvec_<format>(out, w, x, x_low, bias, add, rows, cols, tokens, slice)
+//
+// format: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k. With -DFORMAT=<format> the source has that one alone.
+//   out     f32 [tokens, rows] = Σ_c x[t, c] · w[r, c] + bias[r] + add[t, r]; of several slices [slices, tokens, rows],
+//           bare sums, which matvec_merge adds up in their order
+//   w       [rows, cols] in blocks, aligned to 16 bytes; nothing behind its last block is read
+//   x       bf16 [tokens, cols], and x_low, the same or null: x + x_low are the activations. Aligned to 16 bytes
+//   bias    f32 [rows] or null
+//   add     f32 [tokens, rows] or null; may be out
+//   cols    whole blocks; of floats a multiple of 8 (else matvec_ragged_* of `matvec_plain.cu`)
+//   slice   columns of a slice, a multiple of the format's chunk
+//
+// A tile is 16 rows of w. A block walks tiles; its warps take the chunks of their columns in turn, each through stages of
+// shared memory of its own that are filled ahead by cp.async, so loads wait neither for other warps nor at the end of a
+// tile. Codes become bf16 in registers and meet up to eight activations in one mma: its other columns are idle, which
+// costs nothing where memory is the limit. Scales multiply the f32 sums of their groups. What warps have is added in
+// their order: a result depends on cols, slice and the number of warps, not on tokens or the grid.
+//
+// Launch: grid (blocks, div_up(cols, slice)), block (32 · warps; warps 4 or 8). blocks: up to one for each tile; as many
+// as are resident, divided by the slices. Dynamic shared memory, with span = round_up(min(slice, cols), CHUNK):
+//   (1 or, with x_low, 2) · tokens · (span + 32) · 2  +  span / GROUP · 32 (where codes have an offset or a minimum)
+//   +  warps · (STAGES · 16 · STRIDE + 64 · TABLE + 1024)
+//   format   CHUNK GROUP STAGES STRIDE TABLE        format   CHUNK GROUP STAGES STRIDE TABLE
+//   q4_0       256    32      4    176     0        q4_k       256    32      4    144    18
+//   q4_1       256    32      4    176     0        q5_k       256    32      4    176    18
+//   q5_0       256    32      4    208     0        q6_k       256    16      4    240    17
+//   q5_1       256    32      4    208     0        bf16 f16   128     -      3    320     0
+//   q8_0       256     -      3    304     0        f32         64     -      3    272     0
+#include "matvec_codes.cuh"
+
+constexpr int TILE = 16;
+constexpr int TOKENS_MAX = 8;
+
+// The arguments of a launch.
+struct Product {
+    float* out;
+    const u8* w;
+    const bf16* x;
+    const bf16* x_low;
+    const float* bias;
+    const float* add;
+    int rows, cols, tokens, slice;
+
+    __device__ __forceinline__ void put(int token, int row, float sum) const {
+        const u64 at = static_cast<u64>(token) * rows + row;
+        if (gridDim.y > 1) {
+            out[static_cast<u64>(blockIdx.y) * tokens * rows + at] = sum;
+            return;
+        }
+        if (bias) {
+            sum += bias[row];
+        }
+        out[at] = add ? sum + add[at] : sum;
+    }
+};
+
+// Whether sums of activations are needed: their share of an offset or a minimum.
+template <class F>
+__device__ constexpr bool has_sums() {
+    if constexpr (F::LEN == 1) {
+        return false;
+    } else {
+        return F::OFFSET != 0 || F::HAS_MIN;
+    }
+}
+
+// Dynamic shared memory, dealt out.
+template <class F>
+struct Room {
+    static constexpr int STAGE = TILE * F::STRIDE;
+
+    int span;    // columns of the slice, up to whole chunks
+    int apart;   // numbers from one token's activations to the next's
+    int low;     // and to the low parts; 0: there are none
+    bf16* x;     // [terms, tokens, apart]
+    float* sums; // [groups, TOKENS_MAX]
+    u8* ring;    // [STAGES, TILE, STRIDE], of this warp
+    float* table; // [TILE, TABLE], of this warp
+    float* parts; // [2, warps, TILE, TOKENS_MAX]
+
+    __device__ __forceinline__ Room(u8* shared, const Product& p, int width, int warp, int warps) {
+        span = round_up(width, F::CHUNK);
+        apart = span + 32;
+        low = p.x_low ? p.tokens * apart : 0;
+        x = reinterpret_cast<bf16*>(shared);
+        shared += (p.x_low ? 2 : 1) * p.tokens * apart * 2;
+        sums = reinterpret_cast<float*>(shared);
+        if constexpr (has_sums<F>()) {
+            shared += span / F::GROUP * TOKENS_MAX * 4;
+        }
+        ring = shared + warp * F::STAGES * STAGE;
+        shared += warps * F::STAGES * STAGE;
+        parts = reinterpret_cast<float*>(shared);
+        table = parts + 2 * warps * TILE * TOKENS_MAX + warp * TILE * F::TABLE;
+    }
+};
+
+// The chunks of one warp on their way from memory.
+template <class F>
+struct Stream {
+    static constexpr int CHUNK_BYTES = F::CHUNK / F::LEN * F::BYTES;
+    static constexpr int PIECES = div_up(CHUNK_BYTES + F::MISALIGN, 16);
+    static_assert(PIECES * 16 <= F::STRIDE, "a row of a stage");
+
+    const u8* w;     // where the slice begins in row 0
+    const u8* end;   // behind the last row
+    u64 row_bytes;
+    int width_bytes; // of the slice
+    int rows, chunks, tiles;
+    u8* ring;
+    int tile, chunk, stage; // what is fetched next, and where to
+
+    __device__ __forceinline__ const u8* start(int tile, int row, int chunk) const {
+        const int last = rows - 1 - tile * TILE;
+        const u64 in = static_cast<u64>(tile) * TILE + (row < last ? row : last);
+        return w + in * row_bytes + static_cast<u64>(chunk) * CHUNK_BYTES;
+    }
+
+    // What stands before a row in its place in a stage.
+    __device__ __forceinline__ int shift(int tile, int row, int chunk) const {
+        return F::MISALIGN ? reinterpret_cast<u64>(start(tile, row, chunk)) & 15 : 0;
+    }
+
+    // Copies a chunk of 16 rows. GUARDED: near the end of the weights (of a row of floats), what is behind are zeros.
+    template <bool GUARDED>
+    __device__ __forceinline__ void copy(int lane) {
+        const u8* first = start(tile, 0, chunk);
+        const int last = rows - 1 - tile * TILE;
+#pragma unroll
+        for (int i = lane; i < TILE * PIECES; i += WARP) {
+            const int row = i / PIECES, piece = i % PIECES;
+            const u8* from = first + (GUARDED && row > last ? last : row) * row_bytes;
+            if constexpr (F::MISALIGN != 0) {
+                from = reinterpret_cast<const u8*>(reinterpret_cast<u64>(from) & ~static_cast<u64>(15));
+            }
+            from += piece * 16;
+            u8* to = ring + stage * Room<F>::STAGE + row * F::STRIDE + piece * 16;
+            if constexpr (!GUARDED) {
+                copy16_async(to, from);
+                continue;
+            }
+            const long long left =
+                F::LEN == 1 ? width_bytes - static_cast<long long>(chunk) * CHUNK_BYTES - piece * 16 : end - from;
+            copy16_async(to, left > 0 ? from : w, left > 16 ? 16 : left > 0 ? static_cast<int>(left) : 0);
+        }
+    }
+
+    // Begins to fetch the next chunk, if there is one, of every `step`.
+    __device__ __forceinline__ void fetch(int lane, int warp, int step) {
+        if (tile < tiles) {
+            const bool ends = F::LEN == 1 ? (chunk + 1) * CHUNK_BYTES > width_bytes : chunk + 1 == chunks;
+            if (ends || tile + 1 == tiles) {
+                copy<true>(lane);
+            } else {
+                copy<false>(lane);
+            }
+            chunk += step;
+            if (chunk >= chunks) {
+                chunk = warp;
+                tile += gridDim.x;
+            }
+        }
+        copies_commit();
+        stage = stage + 1 == F::STAGES ? 0 : stage + 1;
+    }
+};
+
+// Eight activations, in the order of a lane's weights: of codes see `matvec_codes.cuh`.
+template <class F>
+__device__ __forceinline__ void put_ordered(bf16* group, int eighth, uint4 x) {
+    if constexpr (F::LEN == 1) {
+        store16(group + 8 * eighth, x);
+        return;
+    }
+    bf16* to = group + eighth % 2 * 16 + eighth / 2 * 4;
+    const u32 words[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const u32 even = __byte_perm(words[2 * i], words[2 * i + 1], 0x5410);
+        const u32 odd = __byte_perm(words[2 * i], words[2 * i + 1], 0x7632);
+        *reinterpret_cast<uint2*>(to + 8 * i) = make_uint2(even, odd);
+    }
+}
+
+__device__ __forceinline__ float sum8(uint4 x) {
+    const float2 a = f32_of_bf16x2(x.x), b = f32_of_bf16x2(x.y), c = f32_of_bf16x2(x.z), d = f32_of_bf16x2(x.w);
+    return ((a.x + a.y) + (b.x + b.y)) + ((c.x + c.y) + (d.x + d.y));
+}
+
+// Puts the activations of the slice into shared memory, zeros behind them, and the sums of their groups.
+template <class F>
+__device__ __forceinline__ void stage_activations(const Product& p, const Room<F>& room, int first, int width) {
+    const int eighths = room.span / 8, total = (has_sums<F>() ? TOKENS_MAX : p.tokens) * eighths;
+    for (int base = 0; base < total; base += blockDim.x) {
+        const int i = base + threadIdx.x, token = i / eighths, eighth = i % eighths;
+        float sum = 0.0f;
+        if (token < p.tokens) {
+            for (int term = 0; term < (p.x_low ? 2 : 1); term++) {
+                const bf16* from = (term ? p.x_low : p.x) + static_cast<u64>(token) * p.cols + first + eighth * 8;
+                const uint4 x = eighth * 8 < width ? load16(from) : make_uint4(0, 0, 0, 0);
+                put_ordered<F>(room.x + term * room.low + token * room.apart + eighth / 4 * 32, eighth % 4, x);
+                sum += sum8(x);
+            }
+        }
+        if constexpr (has_sums<F>()) {
+            sum = warp_reduce<Sum, F::GROUP / 8>(sum);
+            if (i < total && eighth % (F::GROUP / 8) == 0) {
+                room.sums[eighth / (F::GROUP / 8) * TOKENS_MAX + token] = sum;
+            }
+        }
+    }
+}
+
+// One mma, and another for the low parts of activations.
+__device__ __forceinline__ void multiply(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+    const u32 b[2] = {b0, b1};
+    mma_bf16(c, a, b);
+}
+
+// What a lane looks at in a chunk: rows g and g + 8, activations of token g, sums of tokens 2 t and 2 t + 1.
+struct View {
+    const u8* rows[2];
+    const float* tables[2];
+    const bf16* x;
+    int low;
+    const float* sums;
+    int t;
+};
+
+// Adds the products of a chunk of codes. c: rows g, g + 8, tokens 2 t, 2 t + 1, as mma has them.
+template <class F>
+__device__ __forceinline__ void multiply_codes(float (&sum)[4], const View& v) {
+    constexpr bool HALVES = F::GROUP == 16;
+#pragma unroll
+    for (int group = 0; group < F::CHUNK / 32; group++) {
+        u32 p[4], q[4];
+        F::codes(p, v.rows[0], group, v.t);
+        F::codes(q, v.rows[1], group, v.t);
+        const uint4 x = load16(v.x + 32 * group);
+        const uint4 y = v.low ? load16(v.x + v.low + 32 * group) : make_uint4(0, 0, 0, 0);
+        float c[4];
+        float2 of_group = make_float2(0.0f, 0.0f);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int index = HALVES ? 2 * group + half : group;
+            if (HALVES || half == 0) {
+                if constexpr (has_sums<F>()) {
+                    of_group = *reinterpret_cast<const float2*>(v.sums + index * TOKENS_MAX);
+                }
+                // Numbers made of codes are too large by OFFSET.
+                c[0] = c[2] = -F::OFFSET * of_group.x;
+                c[1] = c[3] = -F::OFFSET * of_group.y;
+            }
+            const u32 a[4] = {p[2 * half], q[2 * half], p[2 * half + 1], q[2 * half + 1]};
+            multiply(c, a, half ? x.z : x.x, half ? x.w : x.y);
+            if (v.low) {
+                multiply(c, a, half ? y.z : y.x, half ? y.w : y.y);
+            }
+            if (!HALVES && half == 0) {
+                continue;
+            }
+#pragma unroll
+            for (int row = 0; row < 2; row++) {
+                const Affine by = F::affine(v.rows[row], v.tables[row], index);
+                sum[2 * row] += by.scale * c[2 * row];
+                sum[2 * row + 1] += by.scale * c[2 * row + 1];
+                if constexpr (F::HAS_MIN) {
+                    sum[2 * row] += by.add * of_group.x;
+                    sum[2 * row + 1] += by.add * of_group.y;
+                }
+            }
+        }
+    }
+}
+
+// The same of a chunk of floats.
+template <class F>
+__device__ __forceinline__ void multiply_floats(float (&sum)[4], const View& v) {
+#pragma unroll
+    for (int group = 0; group < F::CHUNK / 32; group++) {
+        u32 p[F::TERMS][4], q[F::TERMS][4];
+        F::terms(p, v.rows[0], group, v.t);
+        F::terms(q, v.rows[1], group, v.t);
+        const uint4 x = load16(v.x + 32 * group);
+        const uint4 y = v.low ? load16(v.x + v.low + 32 * group) : make_uint4(0, 0, 0, 0);
+#pragma unroll
+        for (int term = 0; term < F::TERMS; term++) {
+            const u32 a[4] = {p[term][0], q[term][0], p[term][1], q[term][1]};
+            const u32 b[4] = {p[term][2], q[term][2], p[term][3], q[term][3]};
+            multiply(sum, a, x.x, x.y);
+            multiply(sum, b, x.z, x.w);
+            if (v.low) {
+                multiply(sum, a, y.x, y.y);
+                multiply(sum, b, y.z, y.w);
+            }
+        }
+    }
+}
+
+// Adds up what the warps have of a tile, in their order, and writes it.
+__device__ __forceinline__ void merge_warps(const Product& p, float* parts, const float (&sum)[4], int tile, int warps) {
+    const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    float* own = parts + warp * TILE * TOKENS_MAX + lane / 4 * TOKENS_MAX + lane % 4 * 2;
+    *reinterpret_cast<float2*>(own) = make_float2(sum[0], sum[1]);
+    *reinterpret_cast<float2*>(own + 8 * TOKENS_MAX) = make_float2(sum[2], sum[3]);
+    __syncthreads();
+    const int token = threadIdx.x / TILE, row = threadIdx.x % TILE;
+    if (token >= p.tokens || tile * TILE + row >= p.rows) {
+        return;
+    }
+    float all = 0.0f;
+    for (int w = 0; w < warps; w++) {
+        all += parts[(w * TILE + row) * TOKENS_MAX + token];
+    }
+    p.put(token, tile * TILE + row, all);
+}
+
+template <class F>
+__device__ __forceinline__ void matvec(const Product& p) {
+    DYNAMIC_SHARED(shared);
+    const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+    const int first = blockIdx.y * p.slice, left = p.cols - first, width = left < p.slice ? left : p.slice;
+    const Room<F> room(shared, p, width, warp, warps);
+    const u64 row_bytes = static_cast<u64>(p.cols / F::LEN) * F::BYTES;
+    const int chunks = room.span / F::CHUNK, tiles = div_up(p.rows, TILE);
+    Stream<F> stream = {p.w + static_cast<u64>(first / F::LEN) * F::BYTES, p.w + p.rows * row_bytes, row_bytes,
+                        width / F::LEN * F::BYTES, p.rows, chunks, tiles, room.ring,
+                        warp < chunks ? static_cast<int>(blockIdx.x) : tiles, warp, 0};
+    for (int i = 0; i < F::STAGES - 1; i++) {
+        stream.fetch(lane, warp, warps);
+    }
+    stage_activations(p, room, first, width);
+    __syncthreads();
+    const int g = lane / 4, t = lane % 4, token = g < p.tokens ? g : p.tokens - 1;
+    int stage = 0, side = 0;
+    for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+        for (int chunk = warp; chunk < chunks; chunk += warps) {
+            copies_wait<F::STAGES - 2>();
+            __syncwarp();
+            const u8* rows = room.ring + stage * Room<F>::STAGE;
+            stage = stage + 1 == F::STAGES ? 0 : stage + 1;
+            stream.fetch(lane, warp, warps);
+            const View view = {{rows + g * F::STRIDE + stream.shift(tile, g, chunk),
+                                rows + (g + 8) * F::STRIDE + stream.shift(tile, g + 8, chunk)},
+                               {room.table + g * F::TABLE, room.table + (g + 8) * F::TABLE},
+                               room.x + token * room.apart + chunk * F::CHUNK + 8 * t, room.low, nullptr, t};
+            if constexpr (F::LEN == 1) {
+                multiply_floats<F>(sum, view);
+            } else {
+                if constexpr (F::TABLE != 0) {
+                    const int row = lane / 2;
+                    F::fill(room.table + row * F::TABLE, rows + row * F::STRIDE + stream.shift(tile, row, chunk), lane % 2);
+                    __syncwarp();
+                }
+                View of_codes = view;
+                of_codes.sums = room.sums + chunk * (F::CHUNK / F::GROUP) * TOKENS_MAX + 2 * t;
+                multiply_codes<F>(sum, of_codes);
+            }
+        }
+        merge_warps(p, room.parts + side * warps * TILE * TOKENS_MAX, sum, tile, warps);
+        side ^= 1;
+    }
+}
+
+#define MATVEC_NAMED(name, Format)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(256, 2)                                                              \
+        matvec_##name(float* out, const u8* w, const bf16* x, const bf16* x_low, const float* bias, const float* add, \
+                      int rows, int cols, int tokens, int slice) {                                                    \
+        matvec<Format>({out, w, x, x_low, bias, add, rows, cols, tokens, slice});                                     \
+    }
+#define MATVEC(format) MATVEC_NAMED(format, format##_codes)
+#define MATVEC_EXPANDED(format) MATVEC(format)
+
+#ifdef FORMAT
+MATVEC_EXPANDED(FORMAT)
+#else
+MATVEC(f32)
+MATVEC(f16)
+MATVEC(bf16)
+MATVEC(q8_0)
+MATVEC(q4_0)
+MATVEC(q4_1)
+MATVEC(q5_0)
+MATVEC(q5_1)
+MATVEC(q4_k)
+MATVEC(q5_k)
+MATVEC(q6_k)
+#endif
