@@ -67,6 +67,13 @@ __device__ __forceinline__ float2 f32_of_f16x2(u32 x) {
     return to;
 }
 
+// x & mask | with, in one instruction: of two constants the compiler makes two.
+__device__ __forceinline__ u32 and_or(u32 x, u32 mask, u32 with) {
+    u32 to;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(to) : "r"(x), "r"(mask), "r"(with));
+    return to;
+}
+
 // a - b, each half rounded once.
 __device__ __forceinline__ u32 bf16x2_minus(u32 a, u32 b) {
     u32 to;

@@ -20,7 +20,7 @@
 //
 // Launch: grid (blocks, div_up(cols, slice)), block (32 · warps; warps 4 or 8). blocks: up to one for each tile; as many
 // as are resident, divided by the slices. Dynamic shared memory, with span = round_up(min(slice, cols), CHUNK):
-//   (1 or, with x_low, 2) · tokens · (span + 32) · 2  +  span / GROUP · 32 (where codes have an offset or a minimum)
+//   (1 or, with x_low, 2) · tokens · (span + 32) · 2  +  span / GROUP · 64 (where there is a GROUP)
 //   +  warps · (STAGES · 16 · STRIDE + 64 · TABLE + 1024)
 //   format   CHUNK GROUP STAGES STRIDE TABLE        format   CHUNK GROUP STAGES STRIDE TABLE
 //   q4_0       256    32      4    176     0        q4_k       256    32      4    144    18
@@ -75,7 +75,7 @@ struct Room {
     int apart;   // numbers from one token's activations to the next's
     int low;     // and to the low parts; 0: there are none
     bf16* x;     // [terms, tokens, apart]
-    float* sums; // [groups, TOKENS_MAX]
+    float4* sums; // [groups, TOKENS_MAX / 2], of two tokens and of the same again: what mma begins with
     u8* ring;    // [STAGES, TILE, STRIDE], of this warp
     float* table; // [TILE, TABLE], of this warp
     float* parts; // [2, warps, TILE, TOKENS_MAX]
@@ -86,9 +86,9 @@ struct Room {
         low = p.x_low ? p.tokens * apart : 0;
         x = reinterpret_cast<bf16*>(shared);
         shared += (p.x_low ? 2 : 1) * p.tokens * apart * 2;
-        sums = reinterpret_cast<float*>(shared);
+        sums = reinterpret_cast<float4*>(shared);
         if constexpr (has_sums<F>()) {
-            shared += span / F::GROUP * TOKENS_MAX * 4;
+            shared += span / F::GROUP * TOKENS_MAX * 8;
         }
         ring = shared + warp * F::STAGES * STAGE;
         shared += warps * F::STAGES * STAGE;
@@ -102,59 +102,74 @@ template <class F>
 struct Stream {
     static constexpr int CHUNK_BYTES = F::CHUNK / F::LEN * F::BYTES;
     static constexpr int PIECES = div_up(CHUNK_BYTES + F::MISALIGN, 16);
+    static constexpr int ALIKE = CHUNK_BYTES % 16 == 0 ? CHUNK_BYTES / 16 : PIECES; // where all rows begin alike
+    static constexpr int SHARE = div_up(TILE * ALIKE, WARP);
     static_assert(PIECES * 16 <= F::STRIDE, "a row of a stage");
 
     const u8* w;     // where the slice begins in row 0
     const u8* end;   // behind the last row
-    u64 row_bytes;
+    u32 row_bytes;
     int width_bytes; // of the slice
     int rows, chunks, tiles;
     u8* ring;
     int tile, chunk, stage; // what is fetched next, and where to
+    u32 from[SHARE], to[SHARE];
 
-    __device__ __forceinline__ const u8* start(int tile, int row, int chunk) const {
-        const int last = rows - 1 - tile * TILE;
-        const u64 in = static_cast<u64>(tile) * TILE + (row < last ? row : last);
-        return w + in * row_bytes + static_cast<u64>(chunk) * CHUNK_BYTES;
-    }
-
-    // What stands before a row in its place in a stage.
+    // How far the bytes of a row's chunk begin behind a multiple of 16.
     __device__ __forceinline__ int shift(int tile, int row, int chunk) const {
-        return F::MISALIGN ? reinterpret_cast<u64>(start(tile, row, chunk)) & 15 : 0;
+        const int last = rows - 1 - tile * TILE, in = tile * TILE + (row < last ? row : last);
+        const u32 low = static_cast<u32>(reinterpret_cast<u64>(w));
+        return F::MISALIGN ? (low + in * row_bytes + chunk * CHUNK_BYTES) & 15 : 0;
     }
 
-    // Copies a chunk of 16 rows. GUARDED: near the end of the weights (of a row of floats), what is behind are zeros.
-    template <bool GUARDED>
-    __device__ __forceinline__ void copy(int lane) {
-        const u8* first = start(tile, 0, chunk);
-        const int last = rows - 1 - tile * TILE;
+    // Where this lane's pieces of a chunk begin, if all rows begin alike: from row 0's, and in a stage.
+    __device__ __forceinline__ void place(int lane) {
 #pragma unroll
+        for (int i = 0; i < SHARE; i++) {
+            const int row = (lane + i * WARP) / ALIKE, piece = (lane + i * WARP) % ALIKE;
+            from[i] = row * row_bytes + piece * 16;
+            to[i] = row * F::STRIDE + piece * 16;
+        }
+    }
+
+    // Copies a chunk of 16 rows.
+    __device__ __forceinline__ void copy(int lane) {
+        const u8* base = w + static_cast<u64>(tile * TILE) * row_bytes + chunk * CHUNK_BYTES;
+        if constexpr (CHUNK_BYTES % 16 != 0) {
+            base = reinterpret_cast<const u8*>(reinterpret_cast<u64>(base) & ~static_cast<u64>(15));
+        }
+        u8* rows = ring + stage * Room<F>::STAGE;
+#pragma unroll
+        for (int i = 0; i < SHARE; i++) {
+            if ((i + 1) * WARP <= TILE * ALIKE || lane + i * WARP < TILE * ALIKE) {
+                copy16_async(rows + to[i], base + from[i]);
+            }
+        }
+    }
+
+    // The same wherever rows begin, and near the end of the weights (of a row of floats): what is behind are zeros.
+    __device__ __forceinline__ void copy_guarded(int lane) const {
+        const u64 first = reinterpret_cast<u64>(w) + static_cast<u64>(tile * TILE) * row_bytes + chunk * CHUNK_BYTES;
+        const int last = rows - 1 - tile * TILE;
+#pragma unroll 1
         for (int i = lane; i < TILE * PIECES; i += WARP) {
             const int row = i / PIECES, piece = i % PIECES;
-            const u8* from = first + (GUARDED && row > last ? last : row) * row_bytes;
-            if constexpr (F::MISALIGN != 0) {
-                from = reinterpret_cast<const u8*>(reinterpret_cast<u64>(from) & ~static_cast<u64>(15));
-            }
-            from += piece * 16;
-            u8* to = ring + stage * Room<F>::STAGE + row * F::STRIDE + piece * 16;
-            if constexpr (!GUARDED) {
-                copy16_async(to, from);
-                continue;
-            }
-            const long long left =
-                F::LEN == 1 ? width_bytes - static_cast<long long>(chunk) * CHUNK_BYTES - piece * 16 : end - from;
-            copy16_async(to, left > 0 ? from : w, left > 16 ? 16 : left > 0 ? static_cast<int>(left) : 0);
+            const u64 begin = first + static_cast<u64>(row > last ? last : row) * row_bytes;
+            const u8* from = reinterpret_cast<const u8*>((begin & ~static_cast<u64>(15)) + piece * 16);
+            const long long left = F::LEN == 1 ? width_bytes - chunk * CHUNK_BYTES - piece * 16 : end - from;
+            copy16_async(ring + stage * Room<F>::STAGE + row * F::STRIDE + piece * 16, left > 0 ? from : w,
+                         left > 16 ? 16 : left > 0 ? static_cast<int>(left) : 0);
         }
     }
 
     // Begins to fetch the next chunk, if there is one, of every `step`.
     __device__ __forceinline__ void fetch(int lane, int warp, int step) {
         if (tile < tiles) {
-            const bool ends = F::LEN == 1 ? (chunk + 1) * CHUNK_BYTES > width_bytes : chunk + 1 == chunks;
-            if (ends || tile + 1 == tiles) {
-                copy<true>(lane);
+            const bool ends = F::LEN == 1 && (chunk + 1) * CHUNK_BYTES > width_bytes;
+            if (ends || tile + 1 == tiles || row_bytes % 16 != 0) {
+                copy_guarded(lane);
             } else {
-                copy<false>(lane);
+                copy(lane);
             }
             chunk += step;
             if (chunk >= chunks) {
@@ -207,7 +222,10 @@ __device__ __forceinline__ void stage_activations(const Product& p, const Room<F
         if constexpr (has_sums<F>()) {
             sum = warp_reduce<Sum, F::GROUP / 8>(sum);
             if (i < total && eighth % (F::GROUP / 8) == 0) {
-                room.sums[eighth / (F::GROUP / 8) * TOKENS_MAX + token] = sum;
+                // Numbers made of codes are too large by OFFSET.
+                float4* at = room.sums + eighth / (F::GROUP / 8) * (TOKENS_MAX / 2) + token / 2;
+                float* of = reinterpret_cast<float*>(at) + token % 2;
+                of[0] = of[2] = -F::OFFSET * sum;
             }
         }
     }
@@ -221,16 +239,16 @@ __device__ __forceinline__ void multiply(float (&c)[4], const u32 (&a)[4], u32 b
 
 // What a lane looks at in a chunk: rows g and g + 8, activations of token g, sums of tokens 2 t and 2 t + 1.
 struct View {
-    const u8* rows[2];
+    Row rows[2];
     const float* tables[2];
     const bf16* x;
     int low;
-    const float* sums;
+    const float4* sums;
     int t;
 };
 
 // Adds the products of a chunk of codes. c: rows g, g + 8, tokens 2 t, 2 t + 1, as mma has them.
-template <class F>
+template <class F, bool LOW>
 __device__ __forceinline__ void multiply_codes(float (&sum)[4], const View& v) {
     constexpr bool HALVES = F::GROUP == 16;
 #pragma unroll
@@ -239,23 +257,21 @@ __device__ __forceinline__ void multiply_codes(float (&sum)[4], const View& v) {
         F::codes(p, v.rows[0], group, v.t);
         F::codes(q, v.rows[1], group, v.t);
         const uint4 x = load16(v.x + 32 * group);
-        const uint4 y = v.low ? load16(v.x + v.low + 32 * group) : make_uint4(0, 0, 0, 0);
+        const uint4 y = LOW ? load16(v.x + v.low + 32 * group) : make_uint4(0, 0, 0, 0);
         float c[4];
-        float2 of_group = make_float2(0.0f, 0.0f);
+        float4 of_group = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int index = HALVES ? 2 * group + half : group;
             if (HALVES || half == 0) {
                 if constexpr (has_sums<F>()) {
-                    of_group = *reinterpret_cast<const float2*>(v.sums + index * TOKENS_MAX);
+                    of_group = v.sums[index * (TOKENS_MAX / 2)];
                 }
-                // Numbers made of codes are too large by OFFSET.
-                c[0] = c[2] = -F::OFFSET * of_group.x;
-                c[1] = c[3] = -F::OFFSET * of_group.y;
+                c[0] = of_group.x, c[1] = of_group.y, c[2] = of_group.z, c[3] = of_group.w;
             }
             const u32 a[4] = {p[2 * half], q[2 * half], p[2 * half + 1], q[2 * half + 1]};
             multiply(c, a, half ? x.z : x.x, half ? x.w : x.y);
-            if (v.low) {
+            if constexpr (LOW) {
                 multiply(c, a, half ? y.z : y.x, half ? y.w : y.y);
             }
             if (!HALVES && half == 0) {
@@ -276,7 +292,7 @@ __device__ __forceinline__ void multiply_codes(float (&sum)[4], const View& v) {
 }
 
 // The same of a chunk of floats.
-template <class F>
+template <class F, bool LOW>
 __device__ __forceinline__ void multiply_floats(float (&sum)[4], const View& v) {
 #pragma unroll
     for (int group = 0; group < F::CHUNK / 32; group++) {
@@ -284,18 +300,27 @@ __device__ __forceinline__ void multiply_floats(float (&sum)[4], const View& v) 
         F::terms(p, v.rows[0], group, v.t);
         F::terms(q, v.rows[1], group, v.t);
         const uint4 x = load16(v.x + 32 * group);
-        const uint4 y = v.low ? load16(v.x + v.low + 32 * group) : make_uint4(0, 0, 0, 0);
+        const uint4 y = LOW ? load16(v.x + v.low + 32 * group) : make_uint4(0, 0, 0, 0);
 #pragma unroll
         for (int term = 0; term < F::TERMS; term++) {
             const u32 a[4] = {p[term][0], q[term][0], p[term][1], q[term][1]};
             const u32 b[4] = {p[term][2], q[term][2], p[term][3], q[term][3]};
             multiply(sum, a, x.x, x.y);
             multiply(sum, b, x.z, x.w);
-            if (v.low) {
+            if constexpr (LOW) {
                 multiply(sum, a, y.x, y.y);
                 multiply(sum, b, y.z, y.w);
             }
         }
+    }
+}
+
+template <class F, bool LOW>
+__device__ __forceinline__ void multiply_chunk(float (&sum)[4], const View& v) {
+    if constexpr (F::LEN == 1) {
+        multiply_floats<F, LOW>(sum, v);
+    } else {
+        multiply_codes<F, LOW>(sum, v);
     }
 }
 
@@ -323,11 +348,13 @@ __device__ __forceinline__ void matvec(const Product& p) {
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
     const int first = blockIdx.y * p.slice, left = p.cols - first, width = left < p.slice ? left : p.slice;
     const Room<F> room(shared, p, width, warp, warps);
-    const u64 row_bytes = static_cast<u64>(p.cols / F::LEN) * F::BYTES;
+    const u32 row_bytes = p.cols / F::LEN * F::BYTES;
     const int chunks = room.span / F::CHUNK, tiles = div_up(p.rows, TILE);
-    Stream<F> stream = {p.w + static_cast<u64>(first / F::LEN) * F::BYTES, p.w + p.rows * row_bytes, row_bytes,
+    Stream<F> stream = {p.w + static_cast<u64>(first / F::LEN) * F::BYTES, p.w + static_cast<u64>(p.rows) * row_bytes, row_bytes,
                         width / F::LEN * F::BYTES, p.rows, chunks, tiles, room.ring,
                         warp < chunks ? static_cast<int>(blockIdx.x) : tiles, warp, 0};
+    stream.place(lane);
+#pragma unroll 1
     for (int i = 0; i < F::STAGES - 1; i++) {
         stream.fetch(lane, warp, warps);
     }
@@ -340,24 +367,23 @@ __device__ __forceinline__ void matvec(const Product& p) {
         for (int chunk = warp; chunk < chunks; chunk += warps) {
             copies_wait<F::STAGES - 2>();
             __syncwarp();
-            const u8* rows = room.ring + stage * Room<F>::STAGE;
+            const int rows = static_cast<int>(room.ring - shared) + stage * Room<F>::STAGE;
             stage = stage + 1 == F::STAGES ? 0 : stage + 1;
             stream.fetch(lane, warp, warps);
-            const View view = {{rows + g * F::STRIDE + stream.shift(tile, g, chunk),
-                                rows + (g + 8) * F::STRIDE + stream.shift(tile, g + 8, chunk)},
-                               {room.table + g * F::TABLE, room.table + (g + 8) * F::TABLE},
-                               room.x + token * room.apart + chunk * F::CHUNK + 8 * t, room.low, nullptr, t};
-            if constexpr (F::LEN == 1) {
-                multiply_floats<F>(sum, view);
+            const auto row = [&](int r) { return Row(shared, rows + r * F::STRIDE + stream.shift(tile, r, chunk)); };
+            View view = {{row(g), row(g + 8)}, {room.table + g * F::TABLE, room.table + (g + 8) * F::TABLE},
+                         room.x + token * room.apart + chunk * F::CHUNK + 8 * t, room.low, room.sums + t, t};
+            if constexpr (F::TABLE != 0) {
+                F::fill(room.table + lane / 2 * F::TABLE, row(lane / 2), lane % 2);
+                __syncwarp();
+            }
+            if constexpr (F::LEN != 1) {
+                view.sums += chunk * (F::CHUNK / F::GROUP) * (TOKENS_MAX / 2);
+            }
+            if (room.low) {
+                multiply_chunk<F, true>(sum, view);
             } else {
-                if constexpr (F::TABLE != 0) {
-                    const int row = lane / 2;
-                    F::fill(room.table + row * F::TABLE, rows + row * F::STRIDE + stream.shift(tile, row, chunk), lane % 2);
-                    __syncwarp();
-                }
-                View of_codes = view;
-                of_codes.sums = room.sums + chunk * (F::CHUNK / F::GROUP) * TOKENS_MAX + 2 * t;
-                multiply_codes<F>(sum, of_codes);
+                multiply_chunk<F, false>(sum, view);
             }
         }
         merge_warps(p, room.parts + side * warps * TILE * TOKENS_MAX, sum, tile, warps);
