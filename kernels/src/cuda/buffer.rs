@@ -26,8 +26,16 @@ macro_rules! numbers {
 }
 
 numbers!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, f16, bf16);
+// SAFETY: three numbers side by side.
+unsafe impl Number for [f32; 3] {}
+// SAFETY: as above.
+unsafe impl Number for [f64; 3] {}
 // SAFETY: two numbers side by side.
 unsafe impl Number for [f32; 2] {}
+// SAFETY: as above.
+unsafe impl Number for [u32; 2] {}
+// SAFETY: as above.
+unsafe impl Number for [u32; 3] {}
 
 /// An array in device memory, or a part of one: parts share memory with the array they are of.
 ///
@@ -105,10 +113,15 @@ impl<T: Number> Buffer<T> {
     /// # Errors
     /// When the device is lost.
     pub fn clear(&mut self) -> Result<(), GpuError> {
+        self.fill_bytes(0)
+    }
+
+    /// Fills the array with this byte.
+    pub(crate) fn fill_bytes(&mut self, byte: u8) -> Result<(), GpuError> {
         let (address, bytes) = (self.address(), self.bytes());
-        self.copy("clearing memory", |stream| {
-            // SAFETY: the array's own bytes, and zeros are numbers.
-            unsafe { result::memset_d8_async(address, 0, bytes, stream) }
+        self.copy("filling memory", |stream| {
+            // SAFETY: the array's own bytes, and any are numbers.
+            unsafe { result::memset_d8_async(address, byte, bytes, stream) }
         })
     }
 
@@ -203,6 +216,22 @@ impl<T: Number> Buffer<T> {
     /// What keeps the elements where they are.
     pub(super) fn memory(&self) -> &Arc<Memory> {
         &self.memory
+    }
+}
+
+impl Buffer<u8> {
+    /// The same bytes as bf16; a byte at the end that is no whole number is left out.
+    ///
+    /// # Panics
+    /// When the bytes do not begin at a whole number.
+    pub(crate) fn as_bf16(&self) -> Buffer<bf16> {
+        assert!(self.start.is_multiple_of(size_of::<bf16>()), "numbers begin at their alignment");
+        Buffer {
+            memory: self.memory.clone(),
+            start: self.start / size_of::<bf16>(),
+            len: self.len / size_of::<bf16>(),
+            element: PhantomData,
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 //! Owns bounds and the way of rows to the host and back; who owns a page is none of its business.
 
 use super::strided::Stretches;
-use super::{Buffer, Gpu, GpuError, Pinned};
-use crate::kv::Side;
-use crate::kv::{DeviceKvLayout, Element};
+use super::{Argument, Buffer, Gpu, GpuError, Kernel, Pinned, Shape};
+use crate::kv::{DeviceKvLayout, Element, Side};
 use crate::{KvDtype, KvPool, PageId};
 use half::{bf16, f16};
 use std::fmt;
@@ -51,9 +50,26 @@ impl GpuKvPool {
         self.pages
     }
 
-    /// The memory of all pages, page after page.
-    pub(crate) fn bytes(&self) -> &Buffer<u8> {
-        &self.bytes
+    /// What kernels take of a layer: the pages, the bytes of a page and of a panel, where scales
+    /// begin in that, the layer, heads, dims and rows.
+    ///
+    /// # Panics
+    /// When there is no such layer.
+    pub(crate) fn arguments(&self, layer: usize) -> [Argument<'_>; 8] {
+        let layout = &self.layout;
+        let sizes = layout.sizes();
+        assert!(layer < sizes.layers, "layer {layer} of {}", sizes.layers);
+        let count = Argument::count;
+        [
+            (&self.bytes).into(),
+            count(layout.page_bytes()),
+            count(layout.panel_bytes()),
+            count(layout.scales_start()),
+            count(layer),
+            count(sizes.kv_heads),
+            count(sizes.head_dim),
+            count(sizes.page_rows),
+        ]
     }
 
     /// Copies the first `rows` rows of page `from`, all layers, to the same rows of page `to`.
@@ -77,6 +93,36 @@ impl GpuKvPool {
             to.copy_stretches(&from.part(part.at..from.len()), part.in_pages())?;
         }
         Ok(())
+    }
+
+    /// [`Self::copy_rows`] for each of the first `count` of `copies` (page to read, page to write,
+    /// rows), in one launch. No page is written twice, or read and written; that all are in the
+    /// pool is the caller's to see to.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    ///
+    /// # Panics
+    /// When there are fewer copies.
+    pub fn copy_rows_each(
+        &mut self,
+        gpu: &Gpu,
+        (copies, count): (&Buffer<[u32; 3]>, usize),
+    ) -> Result<(), GpuError> {
+        assert!(count <= copies.len(), "{count} of {} copies", copies.len());
+        let [pages, page_bytes, panel_bytes, scales_start, ..] = self.arguments(0);
+        let arguments = [
+            pages,
+            page_bytes,
+            panel_bytes,
+            scales_start,
+            Argument::count(self.layout.row_numbers_bytes()),
+            Argument::count(self.layout.row_scales_bytes()),
+            copies.into(),
+        ];
+        let shape = Shape { blocks: [self.layout.panels(), count, 1], ..Shape::of(0, 128) };
+        // SAFETY: a block copies rows of one panel; pages and rows are what the caller says.
+        unsafe { gpu.launch(const { Kernel::named("copy_rows") }, &shape, &arguments) }
     }
 
     /// Hands out the bytes of the first `rows` rows of `pages` in one canonical order.
@@ -277,3 +323,6 @@ impl fmt::Debug for GpuKvPool {
         write!(f, "GpuKvPool({} pages of {:?})", self.pages, self.layout)
     }
 }
+
+#[cfg(test)]
+mod tests;

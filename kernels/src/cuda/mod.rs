@@ -21,7 +21,9 @@ mod libraries;
 mod memory;
 mod module;
 mod nvrtc;
+mod output;
 mod pinned;
+mod rows;
 mod sources;
 mod strided;
 mod table;
@@ -35,10 +37,34 @@ pub use gpu::Gpu;
 pub use graph::Graph;
 pub use kv_pool::GpuKvPool;
 pub use nvrtc::{Nvrtc, Target};
+pub use output::Output;
 pub use pinned::Pinned;
+pub use rows::{gather_rows, round_bf16};
 pub use sources::{Signature, Source};
 pub use table::{HEADERS, SOURCES};
 pub use timer::Moment;
 
+pub use crate::add::cuda::{add, add_bias};
+pub use crate::attention::cuda::{
+    GpuAttention, GpuQueries, Grids, Looks, attention, attention_mass,
+};
+pub use crate::blocks::cuda::dequantize;
+pub use crate::embed::cuda::{EmbedTable, embed};
+pub use crate::gated::cuda::{GatedRows, gated};
+pub use crate::kv_append::cuda::{GpuKvRows, HeadNorms, HeadRows, head_norm, kv_append};
+pub use crate::kv_deviation::cuda::kv_deviation;
+pub use crate::kv_norm::cuda::kv_norm;
+pub use crate::matmul::cuda::{
+    Addends, GpuInput, GpuMatrix, GpuMatrixError, MatmulScratch, matmul,
+};
+pub use crate::rms_norm::cuda::{RowNorm, add_rows, rms_norm};
+pub use crate::rope::cuda::GpuRopeTable;
+pub use crate::sampling::cuda::{
+    COUNT_MAX, Choice, GpuChoices, SeenTokens, penalize, penalties_of, softcap,
+};
+
 pub(crate) use launch::{Argument, Shape};
 pub(crate) use sources::Kernel;
+
+#[cfg(test)]
+mod tests;
