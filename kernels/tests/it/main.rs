@@ -2,5 +2,6 @@
 
 mod blocks;
 mod cases;
+mod gpu;
 mod matmul;
 mod nvrtc;
