@@ -54,33 +54,35 @@ struct Layer {
     float scale, softcap;
 };
 
-// Where results go. Results are `[rows, heads * head_dim]`, in f32, in bf16 or both: null is not wanted. States are
-// `[states, heads]`, their sums of values `[states, heads, head_dim]`.
+// Where results go. Results are `[rows, heads * head_dim]`: in f32, or rounded to bf16 (and what that leaves, rounded
+// again); null is not wanted. States are `[states, heads]`, their sums of values `[states, heads, head_dim]`.
 struct Sinks {
     float* out;
-    bf16* out_bf16;
+    bf16* high;
+    bf16* low;
     float* max;
     float* sum;
     float* weighted;
 };
 
 // What every kernel that looks at runs takes:
-//   plan      the words above
-//   q         queries f32, not rotated, row r from r * q_stride on, there [heads, head_dim]
-//   kv        page 0; page_bytes, panel_bytes, scales_start as in `Pages`
-//   turns     cos and sin [positions, head_dim / 2]
-//   out, out_bf16, max, sum, weighted    see `Sinks`
-//   window    0: none; softcap 0: none; interleaved: which dims make a pair
+//   plan               the words above
+//   q, q_stride        queries f32, not rotated: row r from r * q_stride on, there [heads, head_dim]
+//   turns, style       cos and sin [positions, head_dim / 2], and which dims make a pair: 0 neighbours, 1 halves apart
+//   out .. weighted    see `Sinks`
+//   kv .. page_rows    see `Pages`
+//   window, softcap    0: none
 #define ATTENTION_PARAMETERS                                                                                        \
-    const int *plan, const float *q, u8 *kv, const float2 *turns, float *out, bf16 *out_bf16, float *max,          \
-        float *sum, float *weighted, int heads, int kv_heads, int head_dim, int q_stride, int layer, int page_rows, \
-        int page_bytes, int panel_bytes, int scales_start, int interleaved, int window, float scale, float softcap
+    const int *plan, const float *q, int q_stride, const float2 *turns, int style, float *out, bf16 *high,         \
+        bf16 *low, float *max, float *sum, float *weighted, u8 *kv, int page_bytes, int panel_bytes,                \
+        int scales_start, int layer, int kv_heads, int head_dim, int page_rows, int heads, int window, float scale, \
+        float softcap
 
 // The same as structs: `plan`, `q`, `pages`, `turns`, `sinks`, `in`.
-#define ATTENTION_ARGUMENTS                                                                                \
-    plan, q, Pages{kv, page_bytes, panel_bytes, scales_start, kv_heads, head_dim, page_rows}, turns,      \
-        Sinks{out, out_bf16, max, sum, weighted}, Layer {                                                  \
-        heads, kv_heads, q_stride, layer, interleaved, window, scale, softcap                              \
+#define ATTENTION_ARGUMENTS                                                                           \
+    plan, q, Pages{kv, page_bytes, panel_bytes, scales_start, kv_heads, head_dim, page_rows}, turns, \
+        Sinks{out, high, low, max, sum, weighted}, Layer {                                            \
+        heads, kv_heads, q_stride, layer, style == 0, window, scale, softcap                          \
     }
 
 __device__ __forceinline__ int count_of(const int* plan, Kind kind) {
@@ -197,8 +199,12 @@ __device__ __forceinline__ void write_one(const Sinks& sinks, bool is_state, u64
     if (sinks.out != nullptr) {
         sinks.out[at] = x;
     }
-    if (sinks.out_bf16 != nullptr) {
-        sinks.out_bf16[at] = bf16_of(x);
+    if (sinks.high != nullptr) {
+        const bf16 rounded = bf16_of(x);
+        sinks.high[at] = rounded;
+        if (sinks.low != nullptr) {
+            sinks.low[at] = bf16_of(x - f32_of(rounded));
+        }
     }
 }
 

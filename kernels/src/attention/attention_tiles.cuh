@@ -124,7 +124,12 @@ __device__ __forceinline__ void write_two(const Sinks& sinks, bool is_state, u64
     if (sinks.out != nullptr) {
         *reinterpret_cast<float2*>(sinks.out + at) = make_float2(x, y);
     }
-    if (sinks.out_bf16 != nullptr) {
-        *reinterpret_cast<u32*>(sinks.out_bf16 + at) = bf16x2_of(x, y);
+    if (sinks.high != nullptr) {
+        const u32 rounded = bf16x2_of(x, y);
+        *reinterpret_cast<u32*>(sinks.high + at) = rounded;
+        if (sinks.low != nullptr) {
+            const float2 taken = f32_of_bf16x2(rounded);
+            *reinterpret_cast<u32*>(sinks.low + at) = bf16x2_of(x - taken.x, y - taken.y);
+        }
     }
 }

@@ -3,7 +3,7 @@
 // log-sum-exp `l` becomes `S T l`.
 //
 // Launch: any grid, 256 threads, no dynamic shared memory. A block takes one row and head of a MERGE item: its warps
-// each add up every eighth state, lanes a dim of 32. Arguments: plan, out, out_bf16, max, sum, weighted (see `Sinks`),
+// each add up every eighth state, lanes a dim of 32. Arguments: plan, out, high, low, max, sum, weighted (see `Sinks`),
 // heads, head_dim.
 #include "attention.cuh"
 
@@ -54,10 +54,10 @@ __device__ __forceinline__ Weights weights_of(const Sinks& sinks, const Merge& m
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    attention_merge(const int* plan, float* out, bf16* out_bf16, float* max, float* sum, float* weighted, int heads,
-                    int head_dim) {
+    attention_merge(const int* plan, float* out, bf16* high, bf16* low, float* max, float* sum, float* weighted,
+                    int heads, int head_dim) {
     __shared__ float scratch[WARP], slices[SLICES][DIMS_EACH][WARP];
-    const Sinks sinks{out, out_bf16, max, sum, weighted};
+    const Sinks sinks{out, high, low, max, sum, weighted};
     const int lane = threadIdx.x % WARP, slice = threadIdx.x / WARP;
     for (int work = blockIdx.x; work < count_of(plan, MERGE) * heads; work += gridDim.x) {
         const Merge merge = merge_at(plan, work / heads);

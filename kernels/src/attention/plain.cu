@@ -1,4 +1,4 @@
-// attention_plain_{f32,f16,bf16,i8}: attention over runs as the formula says it, right for pages of any number of
+// attention_plain_{f32,f16,bf16,int8}: attention over runs as the formula says it, right for pages of any number of
 // rows, heads of any length up to 512 and every number format. The dumb twin of the fast kernels, and what serves the
 // shapes they are not made for.
 //
@@ -90,6 +90,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_plain_bf16(ATTEN
     attention_plain<bf16>(ATTENTION_ARGUMENTS);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) attention_plain_i8(ATTENTION_PARAMETERS) {
+extern "C" __global__ void __launch_bounds__(THREADS) attention_plain_int8(ATTENTION_PARAMETERS) {
     attention_plain<i8>(ATTENTION_ARGUMENTS);
 }
