@@ -20,14 +20,15 @@
 //
 // Launch: grid (blocks, div_up(cols, slice)), block (32 · warps; warps 4 or 8). blocks: up to one for each tile; as many
 // as are resident, divided by the slices. Dynamic shared memory, with span = round_up(min(slice, cols), CHUNK):
-//   (1 or, with x_low, 2) · tokens · (span + 32) · 2  +  span / GROUP · 64 (where there is a GROUP)
+//   (1 or, with x_low, 2) · tokens · (span + 32) · 2  +  span / GROUP · div_up(tokens, 2) · 16 (where there is a GROUP)
 //   +  warps · (STAGES · 16 · STRIDE + 64 · TABLE + 1024)
 //   format   CHUNK GROUP STAGES STRIDE TABLE        format   CHUNK GROUP STAGES STRIDE TABLE
-//   q4_0       256    32      4    176     0        q4_k       256    32      4    144    18
-//   q4_1       256    32      4    176     0        q5_k       256    32      4    176    18
-//   q5_0       256    32      4    208     0        q6_k       256    16      4    240    17
-//   q5_1       256    32      4    208     0        bf16 f16   128     -      3    320     0
-//   q8_0       256     -      3    304     0        f32         64     -      3    272     0
+//   q4_0       256    32      3    176     0        q4_k       256    32      3    144    18
+//   q4_1       256    32      3    176     0        q5_k       256    32      3    176    18
+//   q5_0       256    32      3    208     0        q6_k       256    16      2    240    17
+//   q5_1       256    32      3    208     0        bf16 f16   128     -      2    320     0
+//   q8_0       256     -      2    304     0        f32         64     -      2    272     0
+// Two blocks of 8 warps are to be resident, so a slice is best no longer than leaves half of the memory for each.
 #include "matvec_codes.cuh"
 
 constexpr int TILE = 16;
@@ -74,21 +75,23 @@ struct Room {
     int span;    // columns of the slice, up to whole chunks
     int apart;   // numbers from one token's activations to the next's
     int low;     // and to the low parts; 0: there are none
+    int pairs;   // of tokens
     bf16* x;     // [terms, tokens, apart]
-    float4* sums; // [groups, TOKENS_MAX / 2], of two tokens and of the same again: what mma begins with
-    u8* ring;    // [STAGES, TILE, STRIDE], of this warp
-    float* table; // [TILE, TABLE], of this warp
-    float* parts; // [2, warps, TILE, TOKENS_MAX]
+    float4* sums;  // [groups, pairs], of two tokens and of the same again: what mma begins with
+    u8* ring;      // [STAGES, TILE, STRIDE], of this warp
+    float* table;  // [TILE, TABLE], of this warp
+    float* parts;  // [2, warps, TILE, TOKENS_MAX]
 
     __device__ __forceinline__ Room(u8* shared, const Product& p, int width, int warp, int warps) {
         span = round_up(width, F::CHUNK);
         apart = span + 32;
         low = p.x_low ? p.tokens * apart : 0;
+        pairs = div_up(p.tokens, 2);
         x = reinterpret_cast<bf16*>(shared);
         shared += (p.x_low ? 2 : 1) * p.tokens * apart * 2;
         sums = reinterpret_cast<float4*>(shared);
         if constexpr (has_sums<F>()) {
-            shared += span / F::GROUP * TOKENS_MAX * 8;
+            shared += span / F::GROUP * pairs * 16;
         }
         ring = shared + warp * F::STAGES * STAGE;
         shared += warps * F::STAGES * STAGE;
@@ -165,8 +168,9 @@ struct Stream {
     // Begins to fetch the next chunk, if there is one, of every `step`.
     __device__ __forceinline__ void fetch(int lane, int warp, int step) {
         if (tile < tiles) {
-            const bool ends = F::LEN == 1 && (chunk + 1) * CHUNK_BYTES > width_bytes;
-            if (ends || tile + 1 == tiles || row_bytes % 16 != 0) {
+            const bool ends = (chunk + 1) * CHUNK_BYTES > width_bytes, is_last = tile + 1 == tiles;
+            const bool beyond = is_last && (ends || rows % TILE != 0);
+            if (beyond || row_bytes % 16 != 0 || (F::LEN == 1 && ends)) {
                 copy_guarded(lane);
             } else {
                 copy(lane);
@@ -207,7 +211,7 @@ __device__ __forceinline__ float sum8(uint4 x) {
 // Puts the activations of the slice into shared memory, zeros behind them, and the sums of their groups.
 template <class F>
 __device__ __forceinline__ void stage_activations(const Product& p, const Room<F>& room, int first, int width) {
-    const int eighths = room.span / 8, total = (has_sums<F>() ? TOKENS_MAX : p.tokens) * eighths;
+    const int eighths = room.span / 8, total = (has_sums<F>() ? 2 * room.pairs : p.tokens) * eighths;
     for (int base = 0; base < total; base += blockDim.x) {
         const int i = base + threadIdx.x, token = i / eighths, eighth = i % eighths;
         float sum = 0.0f;
@@ -223,7 +227,7 @@ __device__ __forceinline__ void stage_activations(const Product& p, const Room<F
             sum = warp_reduce<Sum, F::GROUP / 8>(sum);
             if (i < total && eighth % (F::GROUP / 8) == 0) {
                 // Numbers made of codes are too large by OFFSET.
-                float4* at = room.sums + eighth / (F::GROUP / 8) * (TOKENS_MAX / 2) + token / 2;
+                float4* at = room.sums + eighth / (F::GROUP / 8) * room.pairs + token / 2;
                 float* of = reinterpret_cast<float*>(at) + token % 2;
                 of[0] = of[2] = -F::OFFSET * sum;
             }
@@ -244,6 +248,7 @@ struct View {
     const bf16* x;
     int low;
     const float4* sums;
+    int pairs;
     int t;
 };
 
@@ -265,7 +270,7 @@ __device__ __forceinline__ void multiply_codes(float (&sum)[4], const View& v) {
             const int index = HALVES ? 2 * group + half : group;
             if (HALVES || half == 0) {
                 if constexpr (has_sums<F>()) {
-                    of_group = v.sums[index * (TOKENS_MAX / 2)];
+                    of_group = v.sums[index * v.pairs];
                 }
                 c[0] = of_group.x, c[1] = of_group.y, c[2] = of_group.z, c[3] = of_group.w;
             }
@@ -361,6 +366,7 @@ __device__ __forceinline__ void matvec(const Product& p) {
     stage_activations(p, room, first, width);
     __syncthreads();
     const int g = lane / 4, t = lane % 4, token = g < p.tokens ? g : p.tokens - 1;
+    const int pair = t < room.pairs ? t : room.pairs - 1;
     int stage = 0, side = 0;
     for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
@@ -372,13 +378,13 @@ __device__ __forceinline__ void matvec(const Product& p) {
             stream.fetch(lane, warp, warps);
             const auto row = [&](int r) { return Row(shared, rows + r * F::STRIDE + stream.shift(tile, r, chunk)); };
             View view = {{row(g), row(g + 8)}, {room.table + g * F::TABLE, room.table + (g + 8) * F::TABLE},
-                         room.x + token * room.apart + chunk * F::CHUNK + 8 * t, room.low, room.sums + t, t};
+                         room.x + token * room.apart + chunk * F::CHUNK + 8 * t, room.low, room.sums + pair, room.pairs, t};
             if constexpr (F::TABLE != 0) {
                 F::fill(room.table + lane / 2 * F::TABLE, row(lane / 2), lane % 2);
                 __syncwarp();
             }
             if constexpr (F::LEN != 1) {
-                view.sums += chunk * (F::CHUNK / F::GROUP) * (TOKENS_MAX / 2);
+                view.sums += chunk * (F::CHUNK / F::GROUP) * room.pairs;
             }
             if (room.low) {
                 multiply_chunk<F, true>(sum, view);

@@ -59,7 +59,7 @@ struct Affine {
 // 32 nibbles behind HEAD bytes.
 template <int SIZE, int HEAD, int APART>
 struct Nibbles {
-    static constexpr int LEN = 32, BYTES = SIZE, CHUNK = 256, GROUP = 32, STAGES = 4, STRIDE = APART, TABLE = 0;
+    static constexpr int LEN = 32, BYTES = SIZE, CHUNK = 256, GROUP = 32, STAGES = 3, STRIDE = APART, TABLE = 0;
     static constexpr bool WHOLE = SIZE % 4 == 0;
     static constexpr int MISALIGN = SIZE % 8 == 0 ? 8 : WHOLE ? 12 : 14;
 
@@ -128,7 +128,7 @@ struct q5_1_codes : Nibbles<24, 8, 208> {
 
 // Eight bits are one too many: the sign is taken off as a number of its own, which is exact.
 struct q8_0_codes {
-    static constexpr int LEN = 32, BYTES = 34, CHUNK = 256, GROUP = 32, STAGES = 3, STRIDE = 304, TABLE = 0;
+    static constexpr int LEN = 32, BYTES = 34, CHUNK = 256, GROUP = 32, STAGES = 2, STRIDE = 304, TABLE = 0;
     static constexpr int MISALIGN = 14, OFFSET = 0;
     static constexpr bool HAS_MIN = false;
 
@@ -153,7 +153,7 @@ struct q8_0_codes {
 // group of 32. Two lanes fill a row of it, each for half of the groups.
 template <int SIZE, int CODES>
 struct Super {
-    static constexpr int LEN = 256, BYTES = SIZE, CHUNK = 256, GROUP = 32, STAGES = 4, STRIDE = SIZE, TABLE = 18;
+    static constexpr int LEN = 256, BYTES = SIZE, CHUNK = 256, GROUP = 32, STAGES = 3, STRIDE = SIZE, TABLE = 18;
     static constexpr int MISALIGN = 0, OFFSET = 128;
     static constexpr bool HAS_MIN = true;
 
@@ -202,7 +202,7 @@ struct q5_k_codes : Super<176, 48> {
 
 // Scales are for 16: the two halves of a lane's columns are groups of their own.
 struct q6_k_codes {
-    static constexpr int LEN = 256, BYTES = 210, CHUNK = 256, GROUP = 16, STAGES = 4, STRIDE = 240, TABLE = 17;
+    static constexpr int LEN = 256, BYTES = 210, CHUNK = 256, GROUP = 16, STAGES = 2, STRIDE = 240, TABLE = 17;
     static constexpr int MISALIGN = 14, OFFSET = 128 + 32;
     static constexpr bool HAS_MIN = false;
 
@@ -238,7 +238,7 @@ struct q6_k_codes {
 // is the weight exactly.
 template <class E, int COUNT>
 struct FloatTerms {
-    static constexpr int LEN = 1, BYTES = sizeof(E), CHUNK = 256 / sizeof(E), STAGES = 3, TABLE = 0, TERMS = COUNT;
+    static constexpr int LEN = 1, BYTES = sizeof(E), CHUNK = 256 / sizeof(E), STAGES = 2, TABLE = 0, TERMS = COUNT;
     static constexpr int MISALIGN = 0, STRIDE = sizeof(E) == 2 ? 320 : 272;
 
     __device__ __forceinline__ static void terms(u32 (&to)[TERMS][4], const Row& row, int group, int t) {
