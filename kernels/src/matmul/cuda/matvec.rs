@@ -30,23 +30,31 @@ impl Sizes {
             warp_bytes: stages * TILE * stride + 4 * TILE * table + 2 * TILE * TOKENS * 4,
         };
         match format {
-            BlockFormat::Q4_0 | BlockFormat::Q4_1 => sizes(256, 32, 4, 176, 0),
-            BlockFormat::Q5_0 | BlockFormat::Q5_1 => sizes(256, 32, 4, 208, 0),
-            BlockFormat::Q8_0 => sizes(256, 0, 3, 304, 0),
-            BlockFormat::Q4K => sizes(256, 32, 4, 144, 18),
-            BlockFormat::Q5K => sizes(256, 32, 4, 176, 18),
-            BlockFormat::Q6K => sizes(256, 16, 4, 240, 17),
-            BlockFormat::F16 | BlockFormat::Bf16 => sizes(128, 0, 3, 320, 0),
-            BlockFormat::F32 => sizes(64, 0, 3, 272, 0),
+            BlockFormat::Q4_0 | BlockFormat::Q4_1 => sizes(256, 32, 3, 176, 0),
+            BlockFormat::Q5_0 | BlockFormat::Q5_1 => sizes(256, 32, 3, 208, 0),
+            BlockFormat::Q8_0 => sizes(256, 0, 2, 304, 0),
+            BlockFormat::Q4K => sizes(256, 32, 3, 144, 18),
+            BlockFormat::Q5K => sizes(256, 32, 3, 176, 18),
+            BlockFormat::Q6K => sizes(256, 16, 2, 240, 17),
+            BlockFormat::F16 | BlockFormat::Bf16 => sizes(128, 0, 2, 320, 0),
+            BlockFormat::F32 => sizes(64, 0, 2, 272, 0),
         }
     }
 
-    /// Bytes of shared memory of a block: `inputs` rows of activations, high and low ones.
-    fn shared_bytes(&self, slice: usize, inputs: usize, warps: usize) -> usize {
+    /// Bytes of shared memory of a block.
+    fn shared_bytes(&self, slice: usize, inputs: Inputs, warps: usize) -> usize {
+        let Inputs { tokens, terms } = inputs;
         let span = slice.next_multiple_of(self.chunk);
-        let sums = if self.summed == 0 { 0 } else { span / self.summed * TOKENS * 4 };
-        inputs * (span + 32) * 2 + sums + warps * self.warp_bytes
+        let sums = if self.summed == 0 { 0 } else { span / self.summed * tokens.div_ceil(2) * 16 };
+        terms * tokens * (span + 32) * 2 + sums + warps * self.warp_bytes
     }
+}
+
+/// What is held of activations: of so many rows, one or two numbers each.
+#[derive(Clone, Copy, Debug)]
+struct Inputs {
+    tokens: usize,
+    terms: usize,
 }
 
 /// How a product is launched.
@@ -66,7 +74,7 @@ impl Launch {
     fn of(
         sizes: &Sizes,
         (rows, cols): (usize, usize),
-        inputs: usize,
+        inputs: Inputs,
         (limits, multiprocessors): (&Limits, usize),
     ) -> Self {
         let whole = limits.shared_bytes as usize;
@@ -102,11 +110,12 @@ const RESERVED: usize = 1 << 10;
 /// Sums of slices that products with `w` are made of, at most.
 pub(super) fn parts(gpu: &Gpu, w: &GpuMatrix) -> usize {
     let sizes = Sizes::of(w.format);
-    let most = (1..=2 * TOKENS).map(|inputs| launch_of(gpu, w, &sizes, inputs).slices).max();
-    most.filter(|&slices| slices > 1).map_or(0, |slices| slices * TOKENS * w.rows)
+    let counts = (1..=TOKENS).flat_map(|tokens| [1, 2].map(|terms| Inputs { tokens, terms }));
+    let slices = counts.map(|inputs| launch_of(gpu, w, &sizes, inputs).slices).max();
+    slices.filter(|&slices| slices > 1).map_or(0, |slices| slices * TOKENS * w.rows)
 }
 
-fn launch_of(gpu: &Gpu, w: &GpuMatrix, sizes: &Sizes, inputs: usize) -> Launch {
+fn launch_of(gpu: &Gpu, w: &GpuMatrix, sizes: &Sizes, inputs: Inputs) -> Launch {
     let device = gpu.device();
     Launch::of(sizes, (w.rows, w.cols), inputs, (&device.limits, device.multiprocessors))
 }
@@ -147,7 +156,7 @@ struct Product<'a> {
 impl Product<'_> {
     fn launch(&self, gpu: &Gpu, parts: &Buffer<f32>) -> Result<(), GpuError> {
         let Self { w, tokens, .. } = *self;
-        let inputs = if self.low.is_some() { 2 * tokens } else { tokens };
+        let inputs = Inputs { tokens, terms: 1 + usize::from(self.low.is_some()) };
         let launch = launch_of(gpu, w, &Sizes::of(w.format), inputs);
         let kernel = per_format!("matvec", w.format);
         let shape = Shape {
@@ -218,7 +227,8 @@ mod tests {
         for format in BlockFormat::ALL {
             let sizes = Sizes::of(format);
             for (rows, cols) in [(16, 256), (100, 2304), (4096, 14_336), (128_256, 8192)] {
-                for inputs in [1, 8, 16] {
+                for (tokens, terms) in [(1, 1), (8, 1), (7, 2), (8, 2)] {
+                    let inputs = Inputs { tokens, terms };
                     for limits in [Limits::LEAST, hopper] {
                         let launch = Launch::of(&sizes, (rows, cols), inputs, (&limits, 132));
                         let Launch { slice, slices, blocks, shared_bytes, .. } = launch;
@@ -235,11 +245,45 @@ mod tests {
         }
     }
 
+    /// The source says at its head what it holds: `q4_0  256  32  3  176  0`.
+    #[test]
+    fn sizes_are_those_of_the_source() {
+        let words: Vec<&str> = include_str!("../matvec.cu").split_whitespace().collect();
+        for format in BlockFormat::ALL {
+            let name = match format {
+                BlockFormat::F16 => "bf16".to_owned(),
+                BlockFormat::Q4K => "q4_k".to_owned(),
+                BlockFormat::Q5K => "q5_k".to_owned(),
+                BlockFormat::Q6K => "q6_k".to_owned(),
+                other => format!("{other:?}").to_lowercase(),
+            };
+            // Floats of 16 bits have a line in common.
+            let skip = if name == "bf16" { 2 } else { 1 };
+            let row = words.windows(6 + skip).find_map(|words| {
+                let count = |word: &&str| if *word == "-" { Some(0) } else { word.parse().ok() };
+                let counts: Option<Vec<usize>> = words[skip..][..5].iter().map(count).collect();
+                counts.filter(|_| words[0] == name)
+            });
+            let [chunk, summed, stages, stride, table] =
+                row.expect("a row of the table").try_into().expect("five counts");
+            let sizes = Sizes::of(format);
+            let warp_bytes = stages * 16 * stride + 64 * table + 1024;
+            assert_eq!(
+                (sizes.chunk, sizes.summed, sizes.warp_bytes),
+                (chunk, summed, warp_bytes),
+                "{format:?}"
+            );
+        }
+    }
+
     #[test]
     fn one_row_of_a_large_model_is_not_sliced() {
         let hopper = Limits { shared_bytes: 227 << 10, ..Limits::LEAST };
         let sizes = Sizes::of(BlockFormat::Q4K);
-        let launch = Launch::of(&sizes, (4096, 4096), 1, (&hopper, 132));
+        let launch = {
+            let inputs = Inputs { tokens: 1, terms: 1 };
+            Launch::of(&sizes, (4096, 4096), inputs, (&hopper, 132))
+        };
         assert_eq!((launch.slices, launch.warps, launch.blocks), (1, 8, 256));
     }
 }
