@@ -56,6 +56,12 @@ impl GpuDecoder {
         self.graphs.are_used = used;
     }
 
+    /// KV pages that several sequences look at are read once for all of them (as it begins, unless the
+    /// options say otherwise), or once for each. To measure what it is worth.
+    pub fn share_reads(&mut self, shares: bool) {
+        self.pass.plans.share_reads(shares);
+    }
+
     /// Products of a weight and an activation that the layers do for one row.
     pub fn layer_products(&self) -> usize {
         self.pass.parts.layer_matrices().map(|matrix| matrix.rows() * matrix.cols()).sum()

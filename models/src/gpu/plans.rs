@@ -32,6 +32,11 @@ impl Plans {
         Ok(Self { of_batch: plans()?, of_mass: plans()?, of_few: plan()?, windows })
     }
 
+    /// Pages that several sequences look at are read once for all of them, or once for each.
+    pub(super) fn share_reads(&mut self, shares: bool) {
+        self.of_batch.iter_mut().for_each(|plan| plan.share_reads(shares));
+    }
+
     /// Plans for all rows of a batch. Returns whether memory has moved.
     pub(super) fn plan(
         &mut self,
