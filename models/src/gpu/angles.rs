@@ -21,7 +21,7 @@ impl Angles {
     /// Angles of the first positions of a composition of `context_max`.
     pub(super) fn new(gpu: &Gpu, d: &Description, context_max: usize) -> Result<Self, GpuError> {
         let positions = context_max.clamp(1, POSITIONS_FIRST);
-        let table = |frequencies: &Frequencies| {
+        let table = |frequencies: &Frequencies| -> Result<Table, GpuError> {
             let most = context_max.min(crate::decoder::ROPE_POSITIONS_MAX);
             let host = RopeTable::new(d.rope_style, frequencies.to_f32(), most);
             Ok(Table { device: GpuRopeTable::new(gpu, &host, positions)?, host })

@@ -148,7 +148,7 @@ impl GpuDecoder {
         mass: &mut [u64],
         logits: &mut Vec<f32>,
     ) -> Result<(), GpuError> {
-        let [Span { runs, .. }] = batch.spans else { panic!("one span is weighed at a time") };
+        let [Span { runs, .. }] = *batch.spans else { panic!("one span is weighed at a time") };
         let (rows, wanted) = (batch.tokens.len(), batch.logits_rows.len());
         let (layers, page_rows) = (self.shape.layers, self.shape.page_rows);
         self.prepare(batch, rows, Grids::Exact)?;

@@ -136,12 +136,13 @@ impl Loader<'_, '_> {
         let (q, k) = (d.heads * head, d.kv_heads * head);
         let qkv = [(name(n.q), q), (name(n.k), k), (name(n.v), k)];
         let gate_up = [(name(n.gate), ffn), (name(n.up), ffn)];
-        let head_norms = match d.qk_norm {
-            true => Some([self.norm(&name(n.q_norm), head)?, self.norm(&name(n.k_norm), head)?]),
-            false => None,
+        let head_norms = if d.qk_norm {
+            Some([self.norm(&name(n.q_norm), head)?, self.norm(&name(n.k_norm), head)?])
+        } else {
+            None
         };
         let (attention, feed_forward) = (name(n.post_attention_norm), name(n.post_ffn_norm));
-        let mut post_norm = |name| d.post_norms.then(|| self.norm(name, dim)).transpose();
+        let mut post_norm = |name: &str| d.post_norms.then(|| self.norm(name, dim)).transpose();
         let post_attention_norm = post_norm(&attention)?;
         let post_ffn_norm = post_norm(&feed_forward)?;
         Ok(Layer {

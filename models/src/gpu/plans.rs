@@ -23,7 +23,7 @@ impl Plans {
                 windows.push(kind.window);
             }
         }
-        let plan = || {
+        let plan = || -> Result<GpuAttention, GpuError> {
             let mut plan = GpuAttention::new(gpu)?;
             plan.share_reads(shares);
             Ok(plan)

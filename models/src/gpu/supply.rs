@@ -62,8 +62,8 @@ impl Supply<'_> {
         let bytes = match &tensors[..] {
             [one] => one.bytes,
             several => {
-                together = several.iter().flat_map(|tensor| tensor.bytes).copied().collect();
-                &together
+                together = several.iter().map(|tensor| tensor.bytes).collect::<Vec<_>>().concat();
+                &together[..]
             }
         };
         let (format, name) = (tensors[0].format, tensors[0].name);
