@@ -9,6 +9,7 @@
 
 mod plan;
 mod share;
+pub(super) mod trials;
 mod words;
 
 use super::AttentionShape;
@@ -56,9 +57,13 @@ struct Made {
 pub enum Grids {
     /// As many as the plan has work for.
     Exact,
-    /// The same for every plan of few rows a span, so that the launches can be recorded.
+    /// The same for every plan that launches the same kernels, so that launches can be recorded.
     Fixed,
 }
+
+/// Which kernels a plan launches: what was recorded for one plan serves another with the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Launches(u8);
 
 /// What a step looks at, on the host.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +152,11 @@ impl GpuAttention {
         self.plan_by(gpu, kv, shape, looks, (grids, Way::Best))
     }
 
+    /// How many positions the angles must reach for the last plan.
+    pub fn positions(&self) -> usize {
+        self.plan.turns()
+    }
+
     /// Plans for [`attention_mass`], of one span of runs that are weighed alike.
     ///
     /// # Errors
@@ -189,8 +199,15 @@ impl GpuAttention {
         Ok(moved)
     }
 
-    /// Blocks to launch of a kind: none where no plan that this launch stands for has work of it.
+    /// What the last plan launches.
+    pub fn launches(&self) -> Launches {
+        let needed = Kind::ALL.into_iter().filter(|&kind| self.plan.count(kind) > 0);
+        Launches(needed.fold(0, |all, kind| all | 1 << kind as u8))
+    }
+
+    /// Blocks to launch of a kind: none where the plan has no work of it.
     fn blocks(&self, gpu: &Gpu, made: &Made, kind: Kind) -> usize {
+        let count = self.plan.count(kind);
         let group = made.heads / made.layout.kv_heads;
         let each = match kind {
             Kind::Decode => made.layout.kv_heads * group.div_ceil(plan::DECODE_QUERIES),
@@ -198,15 +215,9 @@ impl GpuAttention {
             Kind::Plain if made.way == Way::Rows => made.layout.kv_heads,
             Kind::Plain | Kind::Merge => made.heads,
         };
-        let exact = (self.plan.count(kind) * each).min(BLOCKS_MAX);
-        let fixed = 2 * SLOTS_EACH * gpu.device().multiprocessors;
-        match (made.grids, kind) {
-            (Grids::Fixed, Kind::Decode | Kind::Shared | Kind::Merge) => fixed,
-            (Grids::Fixed, Kind::Prefill | Kind::Plain) => {
-                assert_eq!(exact, 0, "spans of many rows are not launched on fixed grids");
-                0
-            }
-            (Grids::Exact, _) => exact,
+        match made.grids {
+            Grids::Fixed if count > 0 => BLOCKS_FIXED * gpu.device().multiprocessors,
+            _ => (count * each).min(BLOCKS_MAX),
         }
     }
 }
@@ -307,7 +318,7 @@ pub fn attention_mass(
 /// How far results may be from the reference's, beyond what they may be on a CPU, relative to what
 /// that is relative to: rounding errors of queries and weights. They count the score's magnitude once
 /// for its own error and once for its weight's.
-pub(crate) fn tolerance(by: &GpuAttention) -> f32 {
+fn tolerance(by: &GpuAttention) -> f32 {
     let Some(made) = &by.made else { return 0.0 };
     let tiles = by.plan.count(Kind::Prefill) + by.plan.count(Kind::Shared) > 0;
     let decodes = by.plan.count(Kind::Decode) > 0;
@@ -442,7 +453,8 @@ fn launched(kind: Kind, layout: &KvLayout, blocks: usize) -> Shape {
     let is_short = dim <= 128;
     // Rows whose bytes are not whole lines of 128 are kept apart by 16 bytes.
     let line = 2 * dim + if dim.is_multiple_of(64) { 0 } else { 16 };
-    let tiles = |queries: usize| (queries + 4 * if is_short { 64 } else { 32 }) * line;
+    let columns = if is_short { 64 } else { 32 };
+    let tiles = |queries: usize| (queries + 4 * columns) * line + 8 * queries;
     let (warps, shared_bytes) = match kind {
         Kind::Decode => {
             let warps = if is_short { 4 } else { 2 };
@@ -461,6 +473,9 @@ const SLOTS_EACH: usize = 2;
 
 /// Blocks of a launch at most: they take more work where there is.
 const BLOCKS_MAX: usize = 1 << 20;
+
+/// Blocks of a launch on a fixed grid, for each multiprocessor.
+const BLOCKS_FIXED: usize = 8;
 
 /// Threads of a block of the plain kernels.
 const PLAIN_THREADS: usize = 128;

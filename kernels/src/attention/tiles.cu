@@ -6,8 +6,8 @@
 // stands (the idea of Hydragen, Juravsky et al. 2024, arXiv:2402.05099, at any positions): each query is rotated for
 // its own run, has its own limits, and leaves a state of its own.
 //
-// Launch: any grid, 128 threads, dynamic shared memory of `(QUERIES + 4 COLUMNS) LINE_BYTES` for the kernel's QUERIES
-// (96 KiB at most). Arguments: ATTENTION_PARAMETERS; head_dim is HEAD_DIM, page_rows a power of two from 16 on.
+// Launch: any grid, 128 threads, dynamic shared memory of `(QUERIES + 4 COLUMNS) LINE_BYTES + 8 QUERIES` for the kernel's
+// QUERIES (97 KiB at most). Arguments: ATTENTION_PARAMETERS; head_dim is HEAD_DIM, page_rows a power of two from 16 on.
 // A block takes one item, of at most QUERIES queries (rows outermost, then the heads of the K/V head), and a K/V head.
 //
 // Queries and weights are rounded to the pages' format before they are multiplied.
@@ -22,7 +22,10 @@ constexpr int PREFILL_SETS = HEAD_DIM <= 128 ? 2 : 1;
 constexpr int SHARED_SETS = 1;
 constexpr int SET_QUERIES = 16 * WARPS;
 constexpr int SLOT_BYTES = 2 * COLUMNS * LINE_BYTES;
-static_assert(PREFILL_SETS * SET_QUERIES * LINE_BYTES + 2 * SLOT_BYTES <= 96 * 1024, "what every device has");
+// Behind the slots: the rows that each query sees of the run at hand.
+constexpr int SIGHT_BYTES = sizeof(int2);
+static_assert(PREFILL_SETS * SET_QUERIES * (LINE_BYTES + SIGHT_BYTES) + 2 * SLOT_BYTES <= 97 * 1024,
+              "what every device has");
 
 // The queries of a block.
 struct Queries {
@@ -93,35 +96,38 @@ __device__ __forceinline__ void copy_rows(const Pages& pages, const int* plan, c
     }
 }
 
-// What a lane knows of its queries and the run at hand: the rows each sees, and of all that the warp's see, the first
-// and the end, and the rows that every one of them sees.
-template <int SETS>
+// What a warp knows of its queries and the run at hand: of all rows that they see the first and the end, and the rows
+// that every one of them sees.
 struct Sights {
-    int2 each[SETS][2];
     int2 any, all;
-
-    template <bool IS_SHARED>
-    __device__ __forceinline__ void look(const Queries& queries, const Segment& segment, int window) {
-        any = make_int2(0x7fffffff, 0);
-        all = make_int2(0, 0x7fffffff);
-#pragma unroll
-        for (int i = 0; i < 2 * SETS; i++) {
-            const int m = query_of(i / 2, i % 2);
-            int2 rows = make_int2(0, 0);
-            if (queries.has(m)) {
-                const Row row = queries.row(m);
-                rows = seen(run_at(queries.plan, IS_SHARED ? row.run_at : segment.run_at), row.position, window);
-            }
-            each[i / 2][i % 2] = rows;
-            if (rows.x < rows.y) {
-                any = make_int2(min(any.x, rows.x), max(any.y, rows.y));
-            }
-            all = make_int2(max(all.x, rows.x), min(all.y, rows.y));
-        }
-        any = make_int2(-warp_reduce<Largest>(-any.x), warp_reduce<Largest>(any.y));
-        all = make_int2(warp_reduce<Largest>(all.x), -warp_reduce<Largest>(-all.y));
-    }
 };
+
+// The same; what each query sees is left in `each`.
+template <int SETS, bool IS_SHARED>
+__device__ __forceinline__ Sights look(const Queries& queries, const Segment& segment, int window, int2* each) {
+    int2 any = make_int2(0x7fffffff, 0), all = make_int2(0, 0x7fffffff);
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 2 * SETS; i++) {
+        const int m = query_of(i / 2, i % 2);
+        int2 rows = make_int2(0, 0);
+        if (queries.has(m)) {
+            const Row row = queries.row(m);
+            rows = seen(run_at(queries.plan, IS_SHARED ? row.run_at : segment.run_at), row.position, window);
+        }
+        if (threadIdx.x % 4 == 0) {
+            each[m] = rows;
+        }
+        if (rows.x < rows.y) {
+            any = make_int2(min(any.x, rows.x), max(any.y, rows.y));
+        }
+        all = make_int2(max(all.x, rows.x), min(all.y, rows.y));
+    }
+    __syncwarp();
+    any = make_int2(-warp_reduce<Largest>(-any.x), warp_reduce<Largest>(any.y));
+    all = make_int2(warp_reduce<Largest>(all.x), -warp_reduce<Largest>(-all.y));
+    return {any, all};
+}
 
 // The state of a lane: of its queries the largest scores, the sums over the lane's columns, and of each unit of dims
 // the lane's two.
@@ -158,16 +164,21 @@ __device__ __forceinline__ void score_rows(u8* queries, u8* k, Scores<SETS>& sco
 
 // Scores of rows that a query does not see become none. `hides`: a bit for each row that nobody sees.
 template <int SETS>
-__device__ __forceinline__ void hide_rows(const Sights<SETS>& sights, int first, u64 hides, Scores<SETS>& scores) {
+__device__ __forceinline__ void hide_rows(const int2* each, int first, u64 hides, Scores<SETS>& scores) {
     const int t = threadIdx.x % 4;
 #pragma unroll
-    for (int set = 0; set < SETS; set++) {
+    for (int i = 0; i < 2 * SETS; i++) {
+        const int2 rows = each[query_of(i / 2, i % 2)];
+        const int start = rows.x - first - 2 * t, end = rows.y - first - 2 * t;
 #pragma unroll
-        for (int e = 0; e < COLUMNS / 8 * 4; e++) {
-            const int r = e / 4 * 8 + 2 * t + e % 2, row = first + r;
-            const int2 rows = sights.each[set][e / 2 % 2];
-            if (row < rows.x || row >= rows.y || (hides >> r & 1) != 0) {
-                scores[set][e / 4][e % 4] = -F32_INFINITY;
+        for (int c = 0; c < COLUMNS / 8; c++) {
+            const u32 pair = static_cast<u32>(hides >> (8 * c + 2 * t));
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                const int r = 8 * c + e;
+                if (r < start || r >= end || (pair >> e & 1) != 0) {
+                    scores[i / 2][c][i % 2 * 2 + e] = -F32_INFINITY;
+                }
             }
         }
     }
@@ -237,8 +248,8 @@ __device__ __forceinline__ void add_values(State<SETS>& state, u8* v, const Scor
 
 // Adds the COLUMNS rows from `first` on, which lie in `slot`.
 template <class E, int SETS>
-__device__ __forceinline__ void attend(State<SETS>& state, const Sights<SETS>& sights, u8* queries, u8* slot,
-                                       int first, u64 hides, float cap_by) {
+__device__ __forceinline__ void attend(State<SETS>& state, const Sights& sights, const int2* each, u8* queries,
+                                       u8* slot, int first, u64 hides, float cap_by) {
     Scores<SETS> scores = {};
     score_rows<E, SETS>(queries, slot, scores);
     if (cap_by != 0.0f) {
@@ -249,7 +260,7 @@ __device__ __forceinline__ void attend(State<SETS>& state, const Sights<SETS>& s
         }
     }
     if (first < sights.all.x || first + COLUMNS > sights.all.y || hides != 0) {
-        hide_rows<SETS>(sights, first, hides, scores);
+        hide_rows<SETS>(each, first, hides, scores);
     }
     weigh<SETS>(state, scores);
     add_values<E, SETS>(state, slot + COLUMNS * LINE_BYTES, scores);
@@ -299,6 +310,7 @@ __device__ __forceinline__ void attention_tiles(const int* plan, const float* q,
                                                 const float2* turns, const Sinks& sinks, const Layer& in) {
     DYNAMIC_SHARED(shared);
     u8* slots = shared + SETS * SET_QUERIES * LINE_BYTES;
+    int2* each = reinterpret_cast<int2*>(slots + 2 * SLOT_BYTES);
     constexpr Kind KIND = IS_SHARED ? SHARED : PREFILL;
     for (int work = blockIdx.x; work < count_of(plan, KIND) * in.kv_heads; work += gridDim.x) {
         const Item item = item_at(plan, KIND, work / in.kv_heads);
@@ -308,7 +320,7 @@ __device__ __forceinline__ void attention_tiles(const int* plan, const float* q,
         for (int i = 0; i < 2 * SETS; i++) {
             state.max[i / 2][i % 2] = -F32_INFINITY;
         }
-        Sights<SETS> sights = {};
+        Sights sights = {};
         Walk now;
         now.begin(plan, item);
         Walk ahead = now;
@@ -338,10 +350,10 @@ __device__ __forceinline__ void attention_tiles(const int* plan, const float* q,
                 }
                 segment = now.index;
                 hidden = run.hidden;
-                sights.template look<IS_SHARED>(queries, now.segment, in.window);
+                sights = look<SETS, IS_SHARED>(queries, now.segment, in.window, each);
             }
             if (now.row < sights.any.y && now.row + COLUMNS > sights.any.x) {
-                attend<E, SETS>(state, sights, shared, slots + i % 2 * SLOT_BYTES, now.row,
+                attend<E, SETS>(state, sights, each, shared, slots + i % 2 * SLOT_BYTES, now.row,
                                 hidden_rows(hidden, now), cap_scale(in, by));
             }
             if (is_last) {

@@ -192,7 +192,8 @@ impl Plan {
                     let far = turns.map(|turn| turn.unsigned_abs() as usize).max().unwrap_or(0);
                     self.turns = self.turns.max(far + 1);
                     // Whole tiles of rows, but no row that may not be written yet.
-                    let begin = seen.start - if kind == Kind::Plain { 0 } else { seen.start % TILE };
+                    let begin =
+                        seen.start - if kind == Kind::Plain { 0 } else { seen.start % TILE };
                     self.looks.push(Look { tile, run: r, begin, end: seen.end, shared: None });
                 }
                 self.tiles.push(Tile { span: s, rows, kind });
@@ -235,7 +236,8 @@ impl Plan {
         let looks = &self.looks[looks];
         let own = looks.iter().filter(|look| look.shared.is_none());
         let rows: usize = own.map(|look| look.end - look.begin).sum();
-        let cuts = rows.div_ceil(rows_each[tile.kind as usize]).max(1);
+        let each = rows_each[tile.kind as usize];
+        let cuts = ((rows + each / 2) / each).max(1);
         let room = (self.states + (cuts + looks.len()) * tile.rows.len()) * job.width();
         let cuts = if room > STATE_FLOATS_MAX || job.way == Way::Rows { 1 } else { cuts };
         let size = rows.div_ceil(cuts).next_multiple_of(CUT_ROWS);

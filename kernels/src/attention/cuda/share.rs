@@ -1,9 +1,7 @@
 //! Rows that several spans look at, each from where it stands: found by their pages, and read once
 //! for all.
 
-use super::plan::{
-    CUT_ROWS, Job, Look, ROWS_LEAST, SHARED_QUERIES, STATE_FLOATS_MAX, Tile, WAVES,
-};
+use super::plan::{CUT_ROWS, Job, Look, ROWS_LEAST, SHARED_QUERIES, STATE_FLOATS_MAX, Tile, WAVES};
 use super::words::Kind;
 use crate::{HiddenRows, PageId};
 use std::ops::Range;
