@@ -28,8 +28,15 @@ impl Plans {
             plan.share_reads(shares);
             Ok(plan)
         };
-        let plans = || windows.iter().map(|_| plan()).collect::<Result<_, GpuError>>();
-        Ok(Self { of_batch: plans()?, of_mass: plans()?, of_few: plan()?, windows })
+        let plans = || windows.iter().map(|_| plan()).collect::<Result<Vec<_>, GpuError>>();
+        let mut of_batch = plans()?;
+        // So that no step finds too little memory for what it looks at.
+        let states = STATE_FLOATS / (d.heads * d.head_dim);
+        for plan in &mut of_batch {
+            plan.reserve(gpu, WORDS, states, (d.heads, d.head_dim))?;
+        }
+        let (of_mass, of_few) = (plans()?, plan()?);
+        Ok(Self { windows, of_batch, of_mass, of_few })
     }
 
     /// Pages that several sequences look at are read once for all of them, or once for each.
@@ -110,3 +117,11 @@ impl Plans {
 fn looks<'a>(batch: &Batch<'a>) -> Looks<'a> {
     Looks { positions: batch.positions, spans: batch.spans }
 }
+
+/// Words of a plan that there is room for from the beginning: the pages of 64 sequences of 100,000
+/// rows.
+const WORDS: usize = 1 << 18;
+
+/// Numbers of partial states that there is room for from the beginning: as many as plans make where they
+/// have the choice.
+const STATE_FLOATS: usize = 1 << 24;

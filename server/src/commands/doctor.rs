@@ -5,7 +5,7 @@ use super::calibration;
 use crate::{Bytes, Parallel, Profile, config::EngineConfig, local};
 use engine::gates::{self, Bound, Gate, Promise, Sample};
 use kernels::cuda::Device;
-use models::{Loaded, Model as _, Turns};
+use models::{DeviceChoice, Loaded, Model as _, Turns};
 use std::io::{self, Write as _};
 
 /// With 8-bit activations llama.cpp is 0.001 to 0.004 from f32 on the same files, in the mean over
@@ -64,6 +64,15 @@ pub(super) fn device(info: &models::ModelInfo, config: &EngineConfig) -> String 
     }
 }
 
+/// Why there.
+fn choice(info: &models::ModelInfo, config: &EngineConfig) -> String {
+    match config.device {
+        DeviceChoice::Auto if info.device == "cpu" => "auto: no GPU can, see the note".to_owned(),
+        DeviceChoice::Auto => "auto: the first GPU, which can hold and run it".to_owned(),
+        asked => format!("as asked: {asked}"),
+    }
+}
+
 /// Every GPU of this machine, or why there is none to see.
 fn found() -> Vec<String> {
     match Device::found() {
@@ -81,7 +90,7 @@ fn print(
     profile: Profile,
 ) -> anyhow::Result<()> {
     writeln!(out, "model    {} ({}, {})", config.model, info.arch, info.quantization)?;
-    writeln!(out, "device   {}", device(info, config))?;
+    writeln!(out, "device   {} ({})", device(info, config), choice(info, config))?;
     for gpu in found() {
         writeln!(out, "found    {gpu}")?;
     }
@@ -141,6 +150,7 @@ fn to_json(
         "arch": info.arch,
         "quantization": info.quantization,
         "device": info.device,
+        "choice": choice(info, config),
         "notes": info.notes,
         "gpus": found(),
         "isa": info.isa,
