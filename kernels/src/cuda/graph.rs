@@ -63,9 +63,10 @@ impl Gpu {
         })?;
         context.record(true);
         let done = work();
-        // SAFETY: begun above. Recording ends in any case, so that the stream works again.
-        let graph =
-            context.call("recording", |stream| unsafe { result::stream::end_capture(stream) });
+        let graph = context.call("recording", |stream| {
+            // SAFETY: begun above. Recording ends in any case, so that the stream works again.
+            unsafe { result::stream::end_capture(stream) }
+        });
         let graph = graph.map(Plan);
         done?;
         let graph = graph?;

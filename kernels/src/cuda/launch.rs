@@ -79,11 +79,14 @@ impl<'a> Argument<'a> {
         Self::Integer(i32::try_from(count).expect("kernels count in 31 bits") as u32)
     }
 
-    const fn kind(&self) -> char {
+    /// It can be passed as a parameter that the table of sources writes as this letter.
+    const fn fits(&self, parameter: char) -> bool {
         match self {
-            Self::Pointer(..) => 'p',
-            Self::Integer(_) => 'i',
-            Self::Float(_) => 'f',
+            Self::Pointer(address, _) => {
+                parameter == 'p' || parameter == 'P' && address.is_multiple_of(16)
+            }
+            Self::Integer(_) => parameter == 'i',
+            Self::Float(_) => parameter == 'f',
         }
     }
 
@@ -151,8 +154,9 @@ impl Gpu {
         arguments: &[Argument<'_>],
     ) -> Result<(), GpuError> {
         let Signature(name, parameters) = kernel.signature();
+        let fit = parameters.chars().zip(arguments).all(|(letter, given)| given.fits(letter));
         assert!(
-            parameters.chars().eq(arguments.iter().map(Argument::kind)),
+            fit && parameters.len() == arguments.len(),
             "{name} takes ({parameters}), not {arguments:?}"
         );
         let limits = &self.device().limits;
@@ -214,7 +218,10 @@ mod tests {
         assert_eq!(arguments.map(|a| a.bits()), [0xffff_ffff, 0x3f80_0000, 7]);
         let gpu = Gpu::imagined();
         let buffer = Buffer::<f32>::zeroed(&gpu, 8).expect("memory that is not there");
-        let parts = [&buffer.part(0..1), &buffer.part(2..8)].map(Argument::from);
+        let parts = [buffer.part(0..1), buffer.part(2..8)];
+        let parts = parts.each_ref().map(Argument::from);
         assert_eq!(parts[1].bits() - parts[0].bits(), 8);
+        assert!(parts[0].fits('P') && parts[1].fits('p') && !parts[1].fits('P'));
+        assert!(Argument::NOTHING.fits('P') && !Argument::NOTHING.fits('i'));
     }
 }

@@ -157,7 +157,7 @@ impl<'a> Program<'a> {
         let (names, texts): (Vec<_>, Vec<_>) =
             HEADERS.iter().map(|&(name, header)| (text(name), text(header))).unzip();
         let pointers = |texts: &[CString]| texts.iter().map(|t| t.as_ptr()).collect::<Vec<_>>();
-        let (names, texts) = (pointers(&names), pointers(&texts)).clone();
+        let (name_pointers, text_pointers) = (pointers(&names), pointers(&texts));
         let mut handle = ptr::null_mut();
         // SAFETY: all texts live until the call returns, and NVRTC copies them.
         functions.check(unsafe {
@@ -166,8 +166,8 @@ impl<'a> Program<'a> {
                 code.as_ptr(),
                 name.as_ptr(),
                 names.len() as c_int,
-                texts.as_ptr(),
-                names.as_ptr(),
+                text_pointers.as_ptr(),
+                name_pointers.as_ptr(),
             )
         })?;
         Ok(Self { functions, handle })

@@ -45,9 +45,10 @@ impl<T: Number> Pinned<T> {
             });
         };
         let bytes = len.checked_mul(size_of::<T>()).expect("an array that an address can count");
-        // SAFETY: the memory is filled before anyone looks at it. An allocation is never empty.
-        let start = context
-            .call("locking host memory", |_| unsafe { result::malloc_host(bytes.max(1), 0) })?;
+        let start = context.call("locking host memory", |_| {
+            // SAFETY: the memory is filled before anyone looks at it. An allocation is never empty.
+            unsafe { result::malloc_host(bytes.max(1), 0) }
+        })?;
         // SAFETY: so many bytes were just allocated.
         unsafe { start.cast::<u8>().write_bytes(0, bytes) };
         let start = NonNull::new(start.cast::<T>()).expect("an allocation has an address");

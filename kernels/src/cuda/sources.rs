@@ -15,8 +15,8 @@ pub struct Source {
     pub kernels: &'static [Signature],
 }
 
-/// The name of a kernel and its parameters, a letter each: `p`ointer, `i`nteger of 32 bits,
-/// `f`loat.
+/// The name of a kernel and its parameters, a letter each: `p`ointer, `P`ointer to a multiple of 16
+/// bytes, `i`nteger of 32 bits, `f`loat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature(pub &'static str, pub &'static str);
 
@@ -81,7 +81,7 @@ mod tests {
             for &Signature(name, parameters) in source.kernels {
                 assert!(names.insert(name), "{name} is there twice");
                 assert!(
-                    parameters.chars().all(|kind| "pif".contains(kind)),
+                    parameters.chars().all(|kind| "pPif".contains(kind)),
                     "{name}({parameters})"
                 );
             }

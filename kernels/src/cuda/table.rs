@@ -1,7 +1,7 @@
 //! The table of every embedded source and of the kernels in it, with their parameters.
 //!
 //! A test compiles every source and holds the table against what comes out, so a launch that fits
-//! the table fits the kernel.
+//! the table fits the kernel. Which pointers must be aligned stands in the sources alone.
 
 use super::sources::{Signature, Source};
 
@@ -64,7 +64,7 @@ macro_rules! matvec {
             name: concat!("matmul/matvec.cu for ", $format),
             text: include_str!("../matmul/matvec.cu"),
             options: &[concat!("-DFORMAT=", $format)],
-            kernels: &[Signature(concat!("matvec_", $format), "ppppppiiii")],
+            kernels: &[Signature(concat!("matvec_", $format), "pPPPppiiii")],
         }
     };
 }
@@ -104,7 +104,7 @@ macro_rules! attention_tiles {
 
 /// Every source.
 pub const SOURCES: &[Source] = &[
-    source!("add/add.cu", &[Signature("add_f32", "ppi"), Signature("add_bias_f32", "ppii")]),
+    source!("add/add.cu", &[Signature("add_f32", "PPi"), Signature("add_bias_f32", "PPii")]),
     attention_decode!("64"),
     attention_decode!("80"),
     attention_decode!("96"),
@@ -118,12 +118,12 @@ pub const SOURCES: &[Source] = &[
     source!("attention/mass.cu", of_pages!("attention_mass", "ppipippiiiiiiiiiff")),
     source!("attention/merge.cu", &[Signature("attention_merge", "pppppppii")]),
     source!("attention/plain.cu", of_pages!("attention_plain", "ppipipppppppiiiiiiiiiff")),
-    source!("blocks/dequantize.cu", of_formats!("dequantize", "ppi")),
+    source!("blocks/dequantize.cu", of_formats!("dequantize", "PPi")),
     source!(
         "cuda/rows.cu",
-        &[Signature("gather_rows_f32", "pppi"), Signature("round_bf16", "pppi")]
+        &[Signature("gather_rows_f32", "PPpi"), Signature("round_bf16", "PPPi")]
     ),
-    source!("embed/embed.cu", of_formats!("embed", "pppfii")),
+    source!("embed/embed.cu", of_formats!("embed", "PPpfii")),
     source!(
         "gated/gated.cu",
         &[
@@ -168,7 +168,7 @@ pub const SOURCES: &[Source] = &[
     ),
     source!(
         "rms_norm/rms_norm.cu",
-        &[Signature("rms_norm_f32", "pppppif"), Signature("rms_norm_bf16", "ppppppif")]
+        &[Signature("rms_norm_f32", "PPPPPif"), Signature("rms_norm_bf16", "PPPPPPif")]
     ),
     source!(
         "sampling/choice.cu",
@@ -176,6 +176,6 @@ pub const SOURCES: &[Source] = &[
     ),
     source!(
         "sampling/logits.cu",
-        &[Signature("softcap_f32", "pif"), Signature("penalize_f32", "pipppp")]
+        &[Signature("softcap_f32", "Pif"), Signature("penalize_f32", "pipppp")]
     ),
 ];

@@ -31,9 +31,10 @@ impl Moment {
         let handle = context
             .call("marking a moment", |_| result::event::create(CUevent_flags::CU_EVENT_DEFAULT))?;
         let event = Event { context: context.clone(), handle };
-        // SAFETY: event and stream are of the context.
-        context
-            .call("marking a moment", |stream| unsafe { result::event::record(handle, stream) })?;
+        context.call("marking a moment", |stream| {
+            // SAFETY: event and stream are of the context.
+            unsafe { result::event::record(handle, stream) }
+        })?;
         Ok(Self(Some(event)))
     }
 

@@ -21,7 +21,7 @@ fn every_case_agrees_with_its_reference_on_the_gpu() {
             trials += 1;
         }
     }
-    println!("{trials} trials on {:?}", gpu);
+    println!("{trials} trials on {gpu:?}");
 }
 
 /// Runs a case twice, and compares the first outputs with the reference's and with the second.

@@ -62,8 +62,11 @@ fn check(nvrtc: &Nvrtc, source: &Source) {
     let text = nvrtc.compile(source, Target::Ptx(ARCHITECTURES[0]));
     let text = text.unwrap_or_else(|error| panic!("{error}"));
     let mut found = entries(&String::from_utf8_lossy(&text));
-    let mut listed: Vec<_> =
-        source.kernels.iter().map(|&Signature(name, kinds)| (name.into(), kinds.into())).collect();
+    let mut listed: Vec<_> = source
+        .kernels
+        .iter()
+        .map(|&Signature(name, kinds)| (name.into(), kinds.to_lowercase()))
+        .collect();
     found.sort();
     listed.sort();
     assert_eq!(found, listed, "kernels of {}, compiled and listed", source.name);
