@@ -141,7 +141,8 @@ __device__ __forceinline__ int count_below(const int* numbers, int count, i64 li
 __device__ __forceinline__ int2 seen(const Run& run, int position, int window) {
     if (run.positions != nullptr) {
         const int end = count_below(run.positions, run.rows, static_cast<i64>(position) + 1);
-        const int start = window > 0 ? count_below(run.positions, run.rows, static_cast<i64>(position) - window + 1) : 0;
+        const i64 first = static_cast<i64>(position) - window + 1;
+        const int start = window > 0 ? count_below(run.positions, run.rows, first) : 0;
         return make_int2(min(start, end), end);
     }
     const i64 own = static_cast<i64>(position) - run.start; // the row at the query's own position
@@ -187,7 +188,8 @@ struct Turns {
 
 __device__ __forceinline__ Turns turns_of(const float2* table, int position, int shift, int head_dim) {
     const int distance = position - shift;
-    return {table + static_cast<u64>(distance < 0 ? -distance : distance) * (head_dim / 2), distance < 0 ? -1.0f : 1.0f};
+    const u64 angle = distance < 0 ? -distance : distance;
+    return {table + angle * (head_dim / 2), distance < 0 ? -1.0f : 1.0f};
 }
 
 // Writes one number of a result (`at` counted in results), or of a state's sum of values.

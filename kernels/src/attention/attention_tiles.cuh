@@ -22,7 +22,7 @@ constexpr int UNITS = HEAD_DIM / 8;
 constexpr int TILE = 16;
 
 // Where unit `unit` of row `row` lies, in units. The 8 rows that are read at once must lie in 8 different sixteenths of
-// 128 bytes: their units are shuffled where a row is whole lines of 128 bytes, and else a unit is left free behind each.
+// 128 bytes: units are shuffled where a row is whole lines of 128 bytes, else one is left free behind each row.
 constexpr bool SHUFFLED = HEAD_DIM % 64 == 0;
 constexpr int LINE_UNITS = SHUFFLED ? UNITS : UNITS + 1;
 constexpr int LINE_BYTES = 16 * LINE_UNITS;

@@ -2,13 +2,13 @@
 // is read once for all heads that share it, and all else is hidden behind.
 //
 // Launch: any grid, 32 * WARPS threads, WARPS * SLOTS * SLOT_BYTES of dynamic shared memory (96 KiB at most).
-// Arguments: ATTENTION_PARAMETERS; head_dim is HEAD_DIM, page_rows a multiple of 16, page_rows * 2 * HEAD_DIM bytes a
-// panel. A block takes one DECODE item, K/V head and 8 of the queries: `rows * group` are at most 8, or rows are 1.
+// Arguments: ATTENTION_PARAMETERS; head_dim is HEAD_DIM, page_rows a multiple of 16.
+// A block takes one DECODE item, K/V head and 8 of the queries: `rows * group` are at most 8, or rows are 1.
 //
 // Each warp goes through a stretch of the item's tiles on its own, 16 rows at a time, copies of later tiles under way.
 // Products have the rows of K (or the dims of V) outermost and the 8 queries innermost, so that no part of a product is
 // wasted on queries that are not there. Queries and weights are each the sum of two 16-bit numbers, a rounded one and
-// what that leaves: what is lost to 16 bits is 2^-16 of a bf16 product. In the end the warps' states are merged in order.
+// what that leaves: what is lost to 16 bits is 2^-16 of a bf16 product. In the end warps' states are merged in order.
 #include "attention_tiles.cuh"
 
 constexpr int WARPS = HEAD_DIM <= 128 ? 4 : 2;

@@ -6,8 +6,8 @@
 // stands (the idea of Hydragen, Juravsky et al. 2024, arXiv:2402.05099, at any positions): each query is rotated for
 // its own run, has its own limits, and leaves a state of its own.
 //
-// Launch: any grid, 128 threads, dynamic shared memory of `(QUERIES + 4 COLUMNS) LINE_BYTES + 8 QUERIES` for the kernel's
-// QUERIES (97 KiB at most). Arguments: ATTENTION_PARAMETERS; head_dim is HEAD_DIM, page_rows a power of two from 16 on.
+// Launch: any grid, 128 threads, dynamic shared memory of `(QUERIES + 4 COLUMNS) LINE_BYTES + 8 QUERIES` for the
+// kernel's QUERIES (97 KiB at most). Arguments: ATTENTION_PARAMETERS; head_dim is HEAD_DIM, page_rows a power of two from 16 on.
 // A block takes one item, of at most QUERIES queries (rows outermost, then the heads of the K/V head), and a K/V head.
 //
 // Queries and weights are rounded to the pages' format before they are multiplied.
