@@ -7,7 +7,8 @@
 // its own run, has its own limits, and leaves a state of its own.
 //
 // Launch: any grid, 128 threads, dynamic shared memory of `(QUERIES + 4 COLUMNS) LINE_BYTES + 8 QUERIES` for the
-// kernel's QUERIES (97 KiB at most). Arguments: ATTENTION_PARAMETERS; head_dim is HEAD_DIM, page_rows a power of two from 16 on.
+// kernel's QUERIES (97 KiB at most). Arguments: ATTENTION_PARAMETERS; head_dim is HEAD_DIM, page_rows a power of two
+// from 16 on.
 // A block takes one item, of at most QUERIES queries (rows outermost, then the heads of the K/V head), and a K/V head.
 //
 // Queries and weights are rounded to the pages' format before they are multiplied.
