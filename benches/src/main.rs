@@ -5,6 +5,7 @@
 
 mod batch;
 mod cpu;
+mod gpu;
 mod instructions;
 mod join;
 mod joined;
@@ -31,6 +32,10 @@ enum Bench {
     ///
     /// Example: cargo run --release -p benches -- cpu --model smollm2-135m --json
     Cpu(cpu::Args),
+    /// What a GPU allows, every op against that, and models of usual sizes with random weights.
+    ///
+    /// Example: cargo run --release -p benches -- gpu --json
+    Gpu(gpu::Args),
     /// The first token of cached fragments under each join policy, against plain prefill.
     ///
     /// Example: cargo run --release -p benches -- join --json
@@ -65,6 +70,7 @@ enum Bench {
 fn main() -> anyhow::Result<()> {
     match Args::parse().bench {
         Bench::Cpu(args) => print(&cpu::measure(&args)?, args.json),
+        Bench::Gpu(args) => print(&gpu::measure(&args)?, args.json),
         Bench::Join(args) => print(&join::measure(&args)?, args.json),
         Bench::Batch(args) => print(&batch::measure(&args)?, args.json),
         Bench::Peer(args) => print(&peer::measure(&args)?, args.json),

@@ -5,12 +5,15 @@
 //! architecture. Wrong keys, offsets or masks show here before a user sees a wrong answer.
 
 mod calibrate;
+mod measure;
 mod repair;
 
 pub use calibrate::{Calibration, calibrate};
+pub use measure::{Bound, Promise};
 
 use crate::JoinPolicy;
 use kernels::{PageId, RowAddr, Run, Span, Tempered};
+use measure::bits;
 use models::{Batch, Model, TokenId};
 
 /// What one gate found.
@@ -24,16 +27,6 @@ pub struct Gate {
     pub error: f32,
     /// The largest allowed; 0 asks for the same bits.
     pub limit: f32,
-}
-
-/// What rounding may change where bits need not be equal.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Bound {
-    /// Largest absolute difference between log-probabilities above -12: for f32 weights and KV.
-    Largest(f32),
-    /// Mean over rows of the Kullback-Leibler divergence, in nats: where activations are
-    /// quantized, a rounding can flip, which single log-probabilities show and the whole does not.
-    Divergence(f32),
 }
 
 impl Gate {
@@ -54,16 +47,35 @@ pub struct Sample {
     pub tail: Vec<TokenId>,
 }
 
-/// Runs every gate.
+/// Runs every gate on a model that promises the same bits in every batch.
 ///
 /// # Panics
 /// When the pool is too small for the sample, three times over.
 pub fn run(model: &mut dyn Model, sample: &Sample, bound: Bound) -> Vec<Gate> {
+    run_by(model, sample, bound, Promise::Bits)
+}
+
+/// Runs every gate by what the model promises.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_by(model: &mut dyn Model, sample: &Sample, bound: Bound, promise: Promise) -> Vec<Gate> {
     let (Bound::Largest(tolerance) | Bound::Divergence(tolerance)) = bound;
+    let between_batches = if promise == Promise::Bits { 0.0 } else { tolerance };
     let gate = |name, meaning, error, limit| Gate { name, meaning, error, limit };
     vec![
-        gate("chunks", "prefill in chunks = prefill at once", chunks(model, sample), 0.0),
-        gate("batch", "a row in a batch = the row alone", batch(model, sample), 0.0),
+        gate(
+            "chunks",
+            "prefill in chunks = prefill at once",
+            chunks(model, sample, (bound, promise)),
+            between_batches,
+        ),
+        gate(
+            "batch",
+            "a row in a batch = the row alone",
+            batch(model, sample, (bound, promise)),
+            between_batches,
+        ),
         gate(
             "recompute",
             "recompute over joined runs = plain prefill",
@@ -104,8 +116,8 @@ pub fn run(model: &mut dyn Model, sample: &Sample, bound: Bound) -> Vec<Gate> {
         gate(
             "overlay",
             "a repair in chunks = at once; no page changes",
-            repair::overlay(model, sample),
-            0.0,
+            repair::overlay(model, sample, (bound, promise)),
+            between_batches,
         ),
     ]
 }
@@ -263,37 +275,30 @@ impl<'m> Desk<'m> {
     }
 }
 
-impl Bound {
-    /// How far `got` is from `want`, both log-probabilities `[rows, vocab]`.
-    fn measure(self, vocab: usize, want: &[f32], got: &[f32]) -> f32 {
-        match self {
-            Self::Largest(_) => difference(want, got),
-            Self::Divergence(_) => divergence(vocab, want, got),
-        }
-    }
-}
-
 /// Everything a sample holds, one after another.
 fn concatenation(sample: &Sample) -> Vec<TokenId> {
     let parts = [&sample.root, &sample.fragments[0], &sample.fragments[1], &sample.fragments[2]];
     parts.into_iter().chain([&sample.tail]).flatten().copied().collect()
 }
 
-fn chunks(model: &mut dyn Model, sample: &Sample) -> f32 {
+fn chunks(model: &mut dyn Model, sample: &Sample, (bound, promise): (Bound, Promise)) -> f32 {
     let tokens = concatenation(sample);
+    let vocab = model.shape().vocab;
     let (whole, want) = Desk::new(model).write(&tokens, 0, &[], usize::MAX);
     let digest = model.digest(&whole.pages, whole.rows as usize);
     let mut error = 0.0_f32;
     for chunk in [1, 3, 7] {
         let mut desk = Desk::new(model);
         let (cut, got) = desk.write(&tokens, 0, &[], chunk);
-        error = error.max(bits(&want, &got));
-        error = error.max(if desk.digest(&cut) == digest { 0.0 } else { f32::INFINITY });
+        error = error.max(promise.measure((vocab, bound), &want, &got));
+        let same = promise == Promise::Rounding || desk.digest(&cut) == digest;
+        error = error.max(if same { 0.0 } else { f32::INFINITY });
     }
     error
 }
 
-fn batch(model: &mut dyn Model, sample: &Sample) -> f32 {
+fn batch(model: &mut dyn Model, sample: &Sample, (bound, promise): (Bound, Promise)) -> f32 {
+    let vocab = model.shape().vocab;
     let mut desk = Desk::new(model);
     let (root, _) = desk.write(&sample.root, 0, &[], usize::MAX);
     let alone: Vec<Vec<f32>> = sample
@@ -329,7 +334,7 @@ fn batch(model: &mut dyn Model, sample: &Sample) -> f32 {
         spans: &spans,
         logits_rows: &rows,
     });
-    bits(&alone.concat(), &together)
+    promise.measure((vocab, bound), &alone.concat(), &together)
 }
 
 fn recompute(model: &mut dyn Model, sample: &Sample, bound: Bound) -> f32 {
@@ -429,36 +434,4 @@ fn to_log_probabilities(logits: &mut [f32]) {
     for x in logits {
         *x -= log_sum;
     }
-}
-
-/// Largest difference where either side gives the token at least e^-12.
-fn difference(want: &[f32], got: &[f32]) -> f32 {
-    if want.len() != got.len() {
-        return f32::INFINITY;
-    }
-    let pairs = want.iter().zip(got).filter(|(w, g)| w.max(**g) > -12.0);
-    pairs.fold(0.0, |worst, (w, g)| {
-        if w.is_finite() && g.is_finite() { worst.max((w - g).abs()) } else { f32::INFINITY }
-    })
-}
-
-/// Mean over rows of the divergence of `got` from `want`.
-fn divergence(vocab: usize, want: &[f32], got: &[f32]) -> f32 {
-    if want.len() != got.len() {
-        return f32::INFINITY;
-    }
-    let terms = want.iter().zip(got).map(|(&w, &g)| f64::from(w).exp() * f64::from(w - g));
-    let mean = terms.sum::<f64>() / (want.len() / vocab) as f64;
-    if mean.is_finite() { mean as f32 } else { f32::INFINITY }
-}
-
-/// 0 for the same bits; else the difference, or infinity where that rounds to 0.
-fn bits(want: &[f32], got: &[f32]) -> f32 {
-    let same =
-        want.len() == got.len() && want.iter().zip(got).all(|(w, g)| w.to_bits() == g.to_bits());
-    if same {
-        return 0.0;
-    }
-    let error = difference(want, got);
-    if error == 0.0 { f32::INFINITY } else { error }
 }

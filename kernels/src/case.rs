@@ -3,7 +3,12 @@
 //! Tests run every case on every [`crate::Isa`] they can and compare with the op's reference;
 //! benches time the same cases and divide by [`Work`].
 
+mod gpu;
+
+use crate::cuda::{Gpu, GpuError};
 use crate::{Cpu, add, attention, embed, gated, matmul, rms_norm};
+pub use gpu::{GpuTrial, gpu};
+pub(crate) use gpu::{Guarded, rounded, rounded_twice};
 
 /// One op on one shape.
 pub trait Case: Sync {
@@ -25,6 +30,10 @@ pub trait Trial {
     fn output(&self) -> &[f32];
     /// What the reference computes.
     fn expected(&self) -> Vec<Expected>;
+    /// The ways to run it on a device, with its inputs there; none where devices have no such op.
+    fn on_gpu(&self, _gpu: &Gpu) -> Result<Vec<GpuTrial<'_>>, GpuError> {
+        Ok(Vec::new())
+    }
 }
 
 /// One output of a reference.

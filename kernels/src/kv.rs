@@ -8,10 +8,12 @@
 //! the scales follow in the panel: `[groups, page_rows]` of K, `[page_rows, groups]` of V, a group
 //! being [`GROUP_DIMS`] dims.
 
+mod device;
 mod element;
 mod pool;
 mod spread;
 
+pub use device::{DEVICE_KV_VERSION, DeviceKvLayout};
 pub(crate) use element::{Element, scale_of};
 pub use pool::{KvPool, PoolError};
 pub(crate) use pool::{Panel, RowOfHead, Side, Writer};

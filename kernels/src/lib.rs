@@ -13,6 +13,7 @@ mod attention;
 mod blocks;
 pub mod case;
 mod cpu;
+pub mod cuda;
 mod embed;
 mod gated;
 mod isa;
@@ -41,8 +42,8 @@ pub use embed::embed;
 pub use gated::{Gate, gated};
 pub use isa::{Isa, UnknownIsa};
 pub use kv::{
-    HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PAGE_ROWS_MAX, PageId, PoolError, RowAddr,
-    UnknownKvDtype,
+    DEVICE_KV_VERSION, DeviceKvLayout, HEAD_DIM_MAX, KvDtype, KvLayout, KvPool, PAGE_ROWS_MAX,
+    PageId, PoolError, RowAddr, UnknownKvDtype,
 };
 pub use kv_append::{KvRows, kv_append};
 pub use kv_deviation::kv_deviation;

@@ -145,7 +145,7 @@ impl Decoder {
 
     /// Checks a batch, and fills the residual stream with its tokens.
     fn embed(&mut self, batch: &Batch<'_>) {
-        self.check(batch);
+        batch.check(&self.shape);
         let Self { cpu, description: d, parts, scratch, .. } = self;
         let x = scratch.rows(d, batch.tokens.len()).x;
         kernels::embed(cpu, &parts.embed, batch.tokens, d.embed_scale, x); // [T, C]
@@ -180,26 +180,10 @@ impl Decoder {
             }
         }
     }
-
-    /// The engine keeps these; a batch that breaks one is a bug of ours.
-    fn check(&self, batch: &Batch<'_>) {
-        let rows = batch.tokens.len();
-        let shape = &self.shape;
-        assert!((1..=shape.batch_rows_max).contains(&rows), "{rows} rows in a batch");
-        assert_eq!((batch.positions.len(), batch.writes.len()), (rows, rows), "parts of a batch");
-        assert!(batch.logits_rows.len() <= shape.logits_rows_max, "too many rows of logits");
-        assert!(batch.logits_rows.iter().all(|&row| row < rows), "logits of a row that is none");
-        assert!(batch.logits_rows.is_sorted_by(|a, b| a < b), "rows of logits ascend");
-        let covered = batch
-            .spans
-            .iter()
-            .try_fold(0, |end, span| (span.rows.start == end).then_some(span.rows.end));
-        assert_eq!(covered, Some(rows), "spans cover all rows in order");
-    }
 }
 
 /// What [`Weight::Influence`] counts for a squared norm of 1.
-const NORM_ONE: f64 = 256.0;
+pub(crate) const NORM_ONE: f64 = 256.0;
 
 /// What a layer is computed for.
 enum Task<'a> {
@@ -296,7 +280,7 @@ impl std::fmt::Debug for Decoder {
     }
 }
 
-fn attention_shape(d: &Description, kind: LayerKind) -> AttentionShape {
+pub(crate) fn attention_shape(d: &Description, kind: LayerKind) -> AttentionShape {
     AttentionShape {
         heads: d.heads,
         kv_heads: d.kv_heads,
@@ -433,4 +417,4 @@ impl Rows<'_> {
 
 /// Positions whose angles are held in memory; further ones are computed when asked for. More than
 /// any model is trained for, and a bound on what a wild configuration can ask for.
-const ROPE_POSITIONS_MAX: usize = 1 << 20;
+pub(crate) const ROPE_POSITIONS_MAX: usize = 1 << 20;

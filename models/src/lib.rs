@@ -6,12 +6,15 @@
 // Not `forbid`: `weights.rs` maps files, the one place that expects unsafe code.
 #![deny(unsafe_code)]
 
+mod any;
 mod arch;
 pub mod catalogue;
 mod config;
 mod decoder;
 mod description;
+mod device;
 pub mod gguf;
+mod gpu;
 mod load;
 mod load_error;
 mod model;
@@ -19,14 +22,18 @@ mod narrow;
 mod parts;
 mod rope;
 pub mod safetensors;
+mod shelf;
 mod source;
 mod tokenizer;
 mod turns;
 mod value;
 mod weights;
 
+pub use any::AnyDecoder;
 pub use decoder::Decoder;
+pub use device::{DeviceChoice, UnknownDevice};
 pub use gguf::Gguf;
+pub use gpu::{GpuDecoder, RandomModel};
 pub use kernels::{Isa, KvDtype};
 pub use load::{KV_VERSION, LoadOptions, Loaded, ModelInfo, load, load_text, physical_cores};
 pub use load_error::LoadError;

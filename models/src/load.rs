@@ -1,9 +1,12 @@
 //! From a path to a model that is ready to answer.
 
 use crate::description::Description;
+use crate::device::open_gpu;
 use crate::parts::Parts;
 use crate::source::Source;
-use crate::{Decoder, LoadError, Model, ModelShape, Tokenizer, Turns};
+use crate::{
+    AnyDecoder, Decoder, DeviceChoice, GpuDecoder, LoadError, Model, ModelShape, Tokenizer, Turns,
+};
 use kernels::{Cpu, Isa, KvDtype, KvLayout, KvPool, PAGE_ROWS_MAX, Refine};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +14,8 @@ use std::sync::Arc;
 /// How to hold and run a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
+    /// Where to run it.
+    pub device: DeviceChoice,
     /// Threads; 0 means one per physical core.
     pub threads: usize,
     /// Instruction set; none means the widest of this machine.
@@ -19,12 +24,17 @@ pub struct LoadOptions {
     pub kv_dtype: KvDtype,
     /// Memory for KV pages, in bytes. The system backs a page with memory when it is written.
     pub kv_bytes: usize,
+    /// The same on a GPU: as far as there is so much memory; none means all that is free, less what
+    /// is kept back.
+    pub kv_bytes_gpu: Option<usize>,
     /// Token rows in a page.
     pub page_rows: usize,
     /// Longest composition, in positions; none means what the model was trained for.
     pub context_max: Option<usize>,
     /// Rows a batch may hold.
     pub batch_rows_max: usize,
+    /// The same on a GPU, which many rows keep busy.
+    pub batch_rows_max_gpu: usize,
     /// What 8 bits leave of activations is quantized again everywhere, whatever the architecture
     /// needs: slower, and nearer to float arithmetic.
     pub fine_activations: bool,
@@ -36,24 +46,31 @@ pub struct LoadOptions {
 impl Default for LoadOptions {
     fn default() -> Self {
         Self {
+            device: DeviceChoice::Cpu,
             threads: 0,
             isa: None,
             kv_dtype: KvDtype::F16,
             kv_bytes: 1 << 30,
+            kv_bytes_gpu: None,
             page_rows: 32,
             context_max: None,
             batch_rows_max: 256,
+            batch_rows_max_gpu: 2048,
             fine_activations: false,
             share_reads: true,
         }
     }
 }
 
+/// Told of every model on a GPU, until records of one are in the tree.
+const UNPROVEN: &str = "Cento's CUDA kernels have never run on hardware: see what `cento doctor` says \
+                        of them here, or choose `--device cpu`";
+
 /// A model with everything around it.
 #[derive(Debug)]
 pub struct Loaded {
     /// Computes.
-    pub decoder: Decoder,
+    pub decoder: AnyDecoder,
     /// Text to tokens and back.
     pub tokenizer: Arc<Tokenizer>,
     /// The chat template.
@@ -77,8 +94,12 @@ pub struct ModelInfo {
     pub quantization: String,
     /// Positions it was trained for.
     pub context_train: usize,
-    /// Instruction set it runs on.
+    /// Instruction set it runs on; of a GPU its architecture.
     pub isa: String,
+    /// Where it runs: `cpu`, or what the GPU is.
+    pub device: String,
+    /// Why there, and what was decided about memory, a sentence each.
+    pub notes: Vec<String>,
 }
 
 impl ModelInfo {
@@ -96,7 +117,7 @@ impl ModelInfo {
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
     let source = Source::open(path)?;
     let (tokenizer, turns) = text(&source)?;
-    let (decoder, info) = decoder(&source, options, &tokenizer.fingerprint())?;
+    let (decoder, info) = anywhere(&source, options, &tokenizer.fingerprint())?;
     let (tokens, rows) = (tokenizer.vocab(), decoder.shape().vocab);
     if tokens > rows {
         let what = format!("has {tokens} tokens, the model has embeddings for {rows}");
@@ -137,6 +158,38 @@ impl Decoder {
     }
 }
 
+/// A decoder where the options say. Where the choice is ours a GPU that cannot have it is no error:
+/// the report says why.
+fn anywhere(
+    source: &Source,
+    options: &LoadOptions,
+    tokenizer_fingerprint: &[u8; 32],
+) -> Result<(AnyDecoder, ModelInfo), LoadError> {
+    let on_cpu = || -> Result<(AnyDecoder, ModelInfo), LoadError> {
+        let (decoder, info) = decoder(source, options, tokenizer_fingerprint)?;
+        Ok((AnyDecoder::Cpu(Box::new(decoder)), info))
+    };
+    let on_gpu = |number| -> Result<(AnyDecoder, ModelInfo), LoadError> {
+        let gpu = open_gpu(number)?;
+        let (decoder, mut info) =
+            GpuDecoder::of_source(&gpu, source, options, tokenizer_fingerprint)?;
+        info.notes.push(UNPROVEN.to_owned());
+        Ok((AnyDecoder::Gpu(Box::new(decoder)), info))
+    };
+    match options.device {
+        DeviceChoice::Cpu => on_cpu(),
+        DeviceChoice::Cuda(number) => on_gpu(number),
+        DeviceChoice::Auto => match on_gpu(0) {
+            Err(LoadError::Gpu(error)) => {
+                let (decoder, mut info) = on_cpu()?;
+                info.notes.push(format!("not on a GPU: {error}"));
+                Ok((decoder, info))
+            }
+            loaded => loaded,
+        },
+    }
+}
+
 fn decoder(
     source: &Source,
     options: &LoadOptions,
@@ -173,24 +226,19 @@ fn decoder(
         page_bytes: kv.layout().page_bytes(),
         row_bytes: kv.layout().bytes_of(1),
         batch_rows_max: options.batch_rows_max,
-        logits_rows_max: (LOGITS_MAX / description.vocab).clamp(1, options.batch_rows_max),
+        logits_rows_max: logits_rows_max(options, &description),
         fingerprint: *hasher.finalize().as_bytes(),
     };
-    let info = ModelInfo {
-        name: source.name(),
-        arch,
-        parameters: source.parameters(),
-        file_bytes: source.file_bytes(),
-        quantization: source.quantization(),
-        context_train: description.context_train,
-        isa: isa.to_string(),
-    };
+    let info = source.info(arch, &description, isa.to_string());
     let mut decoder = Decoder::new(cpu, description, parts, kv, shape);
     decoder.share_reads(options.share_reads);
     Ok((decoder, info))
 }
 
-fn context_max(options: &LoadOptions, description: &Description) -> Result<usize, LoadError> {
+pub(crate) fn context_max(
+    options: &LoadOptions,
+    description: &Description,
+) -> Result<usize, LoadError> {
     let trained = description.context_train;
     if options.batch_rows_max == 0 {
         return Err(LoadError::BadOption("a batch of at most 0 rows".into()));
@@ -205,19 +253,33 @@ fn context_max(options: &LoadOptions, description: &Description) -> Result<usize
     }
 }
 
-/// As many pages as the bytes allow.
-fn pool(options: &LoadOptions, description: &Description) -> Result<KvPool, LoadError> {
-    let layout = KvLayout {
+/// Rows of a batch whose logits may be asked for.
+pub(crate) fn logits_rows_max(options: &LoadOptions, description: &Description) -> usize {
+    (LOGITS_MAX / description.vocab).clamp(1, options.batch_rows_max)
+}
+
+/// What a page holds.
+pub(crate) fn kv_layout(
+    options: &LoadOptions,
+    description: &Description,
+) -> Result<KvLayout, LoadError> {
+    if !(1..=PAGE_ROWS_MAX).contains(&options.page_rows) {
+        let what = format!("pages of {} rows: 1 to {PAGE_ROWS_MAX}", options.page_rows);
+        return Err(LoadError::BadOption(what));
+    }
+    Ok(KvLayout {
         layers: description.layers.len(),
         kv_heads: description.kv_heads,
         head_dim: description.head_dim,
         page_rows: options.page_rows,
         dtype: options.kv_dtype,
-    };
+    })
+}
+
+/// As many pages as the bytes allow.
+fn pool(options: &LoadOptions, description: &Description) -> Result<KvPool, LoadError> {
+    let layout = kv_layout(options, description)?;
     let bad = |what: String| LoadError::BadOption(what);
-    if !(1..=PAGE_ROWS_MAX).contains(&options.page_rows) {
-        return Err(bad(format!("pages of {} rows: 1 to {PAGE_ROWS_MAX}", options.page_rows)));
-    }
     let pages = options.kv_bytes / layout.page_bytes();
     if pages == 0 {
         let (bytes, page) = (options.kv_bytes, layout.page_bytes());

@@ -87,6 +87,9 @@ pub enum LoadError {
     /// The vocabulary or its file could not be read.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// A GPU cannot hold or run it.
+    #[error(transparent)]
+    Gpu(#[from] kernels::cuda::GpuError),
     /// The options cannot be met.
     #[error("{0}")]
     BadOption(String),

@@ -51,6 +51,23 @@ pub struct Batch<'a> {
     pub logits_rows: &'a [usize],
 }
 
+impl Batch<'_> {
+    /// The engine keeps these; a batch that breaks one is a bug of ours.
+    pub(crate) fn check(&self, shape: &ModelShape) {
+        let rows = self.tokens.len();
+        assert!((1..=shape.batch_rows_max).contains(&rows), "{rows} rows in a batch");
+        assert_eq!((self.positions.len(), self.writes.len()), (rows, rows), "parts of a batch");
+        assert!(self.logits_rows.len() <= shape.logits_rows_max, "too many rows of logits");
+        assert!(self.logits_rows.iter().all(|&row| row < rows), "logits of a row that is none");
+        assert!(self.logits_rows.is_sorted_by(|a, b| a < b), "rows of logits ascend");
+        let covered = self
+            .spans
+            .iter()
+            .try_fold(0, |end, span| (span.rows.start == end).then_some(span.rows.end));
+        assert_eq!(covered, Some(rows), "spans cover all rows in order");
+    }
+}
+
 /// What a row weighs with those that attend to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {

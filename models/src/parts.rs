@@ -1,11 +1,9 @@
 //! A model's weights in memory: every tensor that a [`Description`] names, checked and packed.
 
 use crate::description::Description;
-use crate::rope::ROPE_FACTORS;
-use crate::weights::{Tensor, expect_shape, floats};
+use crate::shelf::Shelf;
 use crate::{LoadError, Weights};
 use kernels::{Arena, Cpu, Matrix};
-use std::collections::BTreeSet;
 
 /// All weights of a decoder.
 pub(crate) struct Parts {
@@ -67,14 +65,13 @@ impl Parts {
         weights: &Weights,
     ) -> Result<Self, LoadError> {
         let d = description;
-        let mut shelf =
-            Shelf { cpu, description: d, weights, taken: BTreeSet::new(), arena: Arena::new() };
-        let embed = shelf.matrix(d.names.embed, d.vocab, d.dim)?;
-        let layers = (0..d.layers.len()).map(|i| shelf.layer(i)).collect::<Result<_, _>>()?;
-        let final_norm = shelf.norm(d.names.final_norm, d.dim)?;
-        let output = (!d.tied).then(|| shelf.matrix(d.names.output, d.vocab, d.dim));
+        let mut packer = Packer { cpu, shelf: Shelf::new(d, weights), arena: Arena::new() };
+        let embed = packer.matrix(d.names.embed, d.vocab, d.dim)?;
+        let layers = (0..d.layers.len()).map(|i| packer.layer(i)).collect::<Result<_, _>>()?;
+        let final_norm = packer.shelf.norm(d.names.final_norm, d.dim)?;
+        let output = (!d.tied).then(|| packer.matrix(d.names.output, d.vocab, d.dim));
         let output = output.transpose()?;
-        shelf.finish()?;
+        packer.shelf.finish()?;
         Ok(Self { embed, layers, final_norm, output })
     }
 
@@ -96,101 +93,60 @@ impl Parts {
     }
 }
 
-/// A file's tensors, and which of them were taken.
-struct Shelf<'a> {
+/// What packs a file's tensors.
+struct Packer<'a> {
     cpu: &'a Cpu,
-    description: &'a Description,
-    weights: &'a Weights,
-    taken: BTreeSet<String>,
+    shelf: Shelf<'a>,
     /// Where matrices lie.
     arena: Arena,
 }
 
-impl<'a> Shelf<'a> {
-    fn take(&mut self, name: String) -> Result<Tensor<'a>, LoadError> {
-        let tensor = self.weights.tensor(&name).ok_or(LoadError::MissingTensor(name.clone()))?;
-        self.taken.insert(name);
-        Ok(tensor)
-    }
-
+impl Packer<'_> {
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Matrix, LoadError> {
-        let tensor = self.take(format!("{name}.weight"))?;
-        expect_shape(&tensor, &[rows, cols])?;
+        let tensor = self.shelf.matrix(name, rows, cols)?;
         let place = (self.cpu, &mut self.arena);
         let matrix = Matrix::pack_in(place, tensor.format, rows, cols, tensor.bytes)
             .map_err(|error| LoadError::bad_tensor(tensor.name, error.to_string()))?;
-        self.weights.release(&tensor);
+        self.shelf.release(&tensor);
         Ok(matrix)
     }
 
-    fn norm(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
-        let tensor = self.take(format!("{name}.weight"))?;
-        let mut norm = floats(&tensor, &[len])?;
-        if self.description.norm_plus_one {
-            for w in &mut norm {
-                *w += 1.0;
-            }
-        }
-        Ok(norm)
-    }
-
-    fn bias(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
-        let tensor = self.take(format!("{name}.bias"))?;
-        floats(&tensor, &[len])
-    }
-
     fn biases(&mut self, index: usize) -> Result<Bias, LoadError> {
-        let d = self.description;
+        let d = self.shelf.description;
         let (q, k) = (d.heads * d.head_dim, d.kv_heads * d.head_dim);
         Ok(Bias {
-            q: self.bias(&d.names.of_layer(index, d.names.q), q)?,
-            k: self.bias(&d.names.of_layer(index, d.names.k), k)?,
-            v: self.bias(&d.names.of_layer(index, d.names.v), k)?,
+            q: self.shelf.bias(&d.names.of_layer(index, d.names.q), q)?,
+            k: self.shelf.bias(&d.names.of_layer(index, d.names.k), k)?,
+            v: self.shelf.bias(&d.names.of_layer(index, d.names.v), k)?,
         })
     }
 
     fn layer(&mut self, index: usize) -> Result<Layer, LoadError> {
-        let d = self.description;
+        let d = self.shelf.description;
         let name = |part: &str| d.names.of_layer(index, part);
         let (n, dim, ffn, head) = (d.names, d.dim, d.ffn, d.head_dim);
         let (q, k) = (d.heads * head, d.kv_heads * head);
         Ok(Layer {
-            attention_norm: self.norm(&name(n.attention_norm), dim)?,
+            attention_norm: self.shelf.norm(&name(n.attention_norm), dim)?,
             q: self.matrix(&name(n.q), q, dim)?,
             k: self.matrix(&name(n.k), k, dim)?,
             v: self.matrix(&name(n.v), k, dim)?,
             bias: d.qkv_bias.then(|| self.biases(index)).transpose()?,
-            q_norm: d.qk_norm.then(|| self.norm(&name(n.q_norm), head)).transpose()?,
-            k_norm: d.qk_norm.then(|| self.norm(&name(n.k_norm), head)).transpose()?,
+            q_norm: d.qk_norm.then(|| self.shelf.norm(&name(n.q_norm), head)).transpose()?,
+            k_norm: d.qk_norm.then(|| self.shelf.norm(&name(n.k_norm), head)).transpose()?,
             attention_out: self.matrix(&name(n.attention_out), dim, q)?,
             post_attention_norm: d
                 .post_norms
-                .then(|| self.norm(&name(n.post_attention_norm), dim))
+                .then(|| self.shelf.norm(&name(n.post_attention_norm), dim))
                 .transpose()?,
-            ffn_norm: self.norm(&name(n.ffn_norm), dim)?,
+            ffn_norm: self.shelf.norm(&name(n.ffn_norm), dim)?,
             gate: self.matrix(&name(n.gate), ffn, dim)?,
             up: self.matrix(&name(n.up), ffn, dim)?,
             down: self.matrix(&name(n.down), dim, ffn)?,
             post_ffn_norm: d
                 .post_norms
-                .then(|| self.norm(&name(n.post_ffn_norm), dim))
+                .then(|| self.shelf.norm(&name(n.post_ffn_norm), dim))
                 .transpose()?,
         })
-    }
-
-    /// Refuses a file with tensors that nobody took.
-    fn finish(&self) -> Result<(), LoadError> {
-        let spare_output = format!("{}.weight", self.description.names.output);
-        let overlooked = self.weights.names().find(|&name| {
-            let harmless = name == ROPE_FACTORS
-                // Rotation frequencies, which older checkpoints store.
-                || name.ends_with(".rotary_emb.inv_freq")
-                || (self.description.tied && name == spare_output);
-            !harmless && !self.taken.contains(name)
-        });
-        match overlooked {
-            Some(name) => Err(LoadError::UnusedTensor(name.to_owned())),
-            None => Ok(()),
-        }
     }
 }

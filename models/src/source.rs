@@ -4,7 +4,7 @@
 use crate::config::read_text;
 use crate::description::Description;
 use crate::tokenizer::{TokenizerFiles, chat_template};
-use crate::{Gguf, LoadError, Safetensors, Tokenizer, Weights, arch};
+use crate::{Gguf, LoadError, ModelInfo, Safetensors, Tokenizer, Weights, arch};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -97,6 +97,21 @@ impl Source {
                 _ => self.stem.clone(),
             },
             Weights::Safetensors(_) => self.stem.clone(),
+        }
+    }
+
+    /// What the model is, computed with these instructions on the CPU.
+    pub(crate) fn info(&self, arch: String, description: &Description, isa: String) -> ModelInfo {
+        ModelInfo {
+            name: self.name(),
+            arch,
+            parameters: self.parameters(),
+            file_bytes: self.file_bytes(),
+            quantization: self.quantization(),
+            context_train: description.context_train,
+            isa,
+            device: "cpu".to_owned(),
+            notes: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
 use clap::{Parser, Subcommand, ValueEnum};
 use engine::{JoinPolicy, StoreUrl};
 use kernels::{Isa, KvDtype};
+use models::DeviceChoice;
 use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
 
 /// Cento: a local LLM server that caches every piece of a prompt on its own and joins pieces
@@ -87,9 +88,9 @@ pub struct EngineArgs {
     #[arg(default_value = models::catalogue::DEFAULT)]
     pub model: String,
 
-    /// Where the model runs: auto, cpu, or cuda:N.
+    /// Where the model runs: auto (the first GPU that can, else the CPU), cpu, or cuda:N.
     #[arg(long, env = "CENTO_DEVICE", value_name = "DEVICE", default_value = "auto")]
-    pub device: Device,
+    pub device: DeviceChoice,
 
     /// Instruction set to compute with: scalar, neon, avx2, avx512 or avx512vnni [default: the widest
     /// of this machine].
@@ -105,10 +106,10 @@ pub struct EngineArgs {
     #[arg(long, env = "CENTO_KV_DTYPE", value_name = "FORMAT", default_value = "f16")]
     pub kv_dtype: KvDtype,
 
-    /// Memory for cached keys and values, in bytes or with a unit (512MiB, 2GiB). It is touched
-    /// only as it fills.
-    #[arg(long, env = "CENTO_KV_MEMORY", value_name = "BYTES", default_value = "2GiB")]
-    pub kv_memory: Bytes,
+    /// Memory for cached keys and values, in bytes or with a unit (512MiB, 2GiB). On a CPU it is
+    /// touched only as it fills [default: 2GiB; on a GPU what is free, less 1GiB].
+    #[arg(long, env = "CENTO_KV_MEMORY", value_name = "BYTES")]
+    pub kv_memory: Option<Bytes>,
 
     /// Longest composition and answer together, in tokens [default: what the model was trained
     /// for].
@@ -334,30 +335,6 @@ pub struct DemoArgs {
     #[command(flatten)]
     /// Model and memory.
     pub engine: EngineArgs,
-}
-
-/// Where a model runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    /// The best there is.
-    Auto,
-    /// The processor.
-    Cpu,
-    /// A CUDA GPU by number.
-    Cuda(u32),
-}
-
-impl FromStr for Device {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let cuda = |text: &str| text.strip_prefix("cuda:")?.parse().ok().map(Self::Cuda);
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            _ => cuda(text).ok_or_else(|| "expected auto, cpu, or cuda:N".to_owned()),
-        }
-    }
 }
 
 /// One source of models.

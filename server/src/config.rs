@@ -4,11 +4,12 @@
 
 use crate::{
     ApiKeys, Bytes,
-    args::{Device, EngineArgs, GenerateArgs, ServeArgs},
+    args::{EngineArgs, GenerateArgs, ServeArgs},
     sources::{Allowed, CommandLine, Folders, Host, Hosts},
 };
 use engine::{JoinPolicy, Sampling, StoreUrl};
 use kernels::{Isa, KvDtype};
+use models::DeviceChoice;
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -23,14 +24,17 @@ use std::{
 pub struct EngineConfig {
     /// A catalogue name, a path, or `hf:owner/repo/file`: what `models::catalogue::fetch` takes.
     pub model: String,
+    /// Where it runs.
+    pub device: DeviceChoice,
     /// Instruction set; `None` is the widest of this machine.
     pub isa: Option<Isa>,
     /// Threads that compute.
     pub threads: usize,
     /// Number format of cached keys and values.
     pub kv_dtype: KvDtype,
-    /// Memory for cached keys and values.
-    pub kv_memory: Bytes,
+    /// Memory for cached keys and values; `None` is [`KV_MEMORY_CPU`] on a CPU, and on a GPU what is
+    /// free.
+    pub kv_memory: Option<Bytes>,
     /// Longest composition and answer together, in tokens; `None` is the model's own limit.
     pub context: Option<usize>,
     /// Generations that may wait for a place.
@@ -50,9 +54,6 @@ impl EngineConfig {
         waiting_max: usize,
         running_max: usize,
     ) -> Result<Self, ConfigError> {
-        if let Device::Cuda(index) = args.device {
-            return Err(ConfigError::CudaNotBuilt { index });
-        }
         if args.model.trim().is_empty() {
             return Err(ConfigError::NoModel);
         }
@@ -66,11 +67,12 @@ impl EngineConfig {
         if threads > THREADS_MAX {
             return Err(ConfigError::Threads { given: threads, max: THREADS_MAX });
         }
-        if args.kv_memory < KV_MEMORY_MIN {
-            return Err(ConfigError::KvMemory { given: args.kv_memory, min: KV_MEMORY_MIN });
+        if let Some(given) = args.kv_memory.filter(|&given| given < KV_MEMORY_MIN) {
+            return Err(ConfigError::KvMemory { given, min: KV_MEMORY_MIN });
         }
         Ok(Self {
             model: args.model,
+            device: args.device,
             isa: args.isa,
             threads,
             kv_dtype: args.kv_dtype,
@@ -81,9 +83,14 @@ impl EngineConfig {
         })
     }
 
-    /// Pages that fit in the memory given, for pages of `page_bytes`.
+    /// Pages that fit in the memory of the machine that is taken, for pages of `page_bytes`.
     pub fn kv_pages(&self, page_bytes: usize) -> usize {
-        usize::try_from(self.kv_memory.0).unwrap_or(usize::MAX) / page_bytes
+        self.kv_bytes() / page_bytes
+    }
+
+    /// Memory of the machine for cached keys and values, in bytes.
+    pub fn kv_bytes(&self) -> usize {
+        usize::try_from(self.kv_memory.unwrap_or(KV_MEMORY_CPU).0).unwrap_or(usize::MAX)
     }
 }
 
@@ -233,15 +240,6 @@ impl TryFrom<GenerateArgs> for GenerateConfig {
 /// A setting that cannot be run with, and what would do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// `--device cuda:N`.
-    #[error(
-        "--device cuda:{index}: this version of Cento computes on the CPU only; CUDA is not built \
-         yet. Use --device cpu (or auto)"
-    )]
-    CudaNotBuilt {
-        /// The device asked for.
-        index: u32,
-    },
     /// Instructions that this machine lacks.
     #[error("--isa {given}: this machine has no {given}; the widest it has is {best}")]
     Isa {
@@ -345,6 +343,8 @@ pub enum ConfigError {
 
 /// More than any machine of the kind Cento is for has.
 const THREADS_MAX: usize = 1024;
+/// What keys and values may take on a CPU.
+pub(crate) const KV_MEMORY_CPU: Bytes = Bytes(2 << 30);
 /// Under this no model holds one page.
 const KV_MEMORY_MIN: Bytes = Bytes(1 << 20);
 /// Under this a few fragments of a small model do not fit.

@@ -39,14 +39,21 @@ pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
     let path = models::catalogue::fetch(&config.model, &mut FetchProgress::new())?;
     let defaults = LoadOptions::default();
     let options = LoadOptions {
+        device: config.device,
         threads: config.threads,
         isa: config.isa,
         kv_dtype: config.kv_dtype,
-        kv_bytes: usize::try_from(config.kv_memory.0).unwrap_or(usize::MAX),
+        kv_bytes: config.kv_bytes(),
+        kv_bytes_gpu: config.kv_memory.map(|_| config.kv_bytes()),
         context_max: config.context,
         ..defaults
     };
-    models::load(&path, &options).with_context(|| format!("loading {}", path.display()))
+    let loaded = models::load(&path, &options);
+    let loaded = loaded.with_context(|| format!("loading {}", path.display()))?;
+    for note in &loaded.info.notes {
+        tracing::info!("{note}");
+    }
+    Ok(loaded)
 }
 
 /// Where a loaded model's KV is kept beyond memory: on disk, in a store that servers share, on disk
@@ -81,11 +88,15 @@ impl Local {
     /// The same over a tier that keeps KV beyond memory.
     pub fn start_over(loaded: Loaded, config: &EngineConfig, tier: Option<Box<dyn Tier>>) -> Self {
         let Loaded { decoder, tokenizer, turns, info } = loaded;
-        let bounds = Config {
+        let mut bounds = Config {
             waiting_max: config.waiting_max,
             running_max: config.running_max,
             ..Config::default()
         };
+        if decoder.is_on_gpu() {
+            // As many as keep it busy; those that decode go first all the same.
+            bounds.prefill_rows_per_step = decoder.shape().batch_rows_max;
+        }
         let clock = Time::system().clock();
         let texts = Some(tokenizer.clone());
         let engine = Engine::start_over(Box::new(decoder), texts, bounds, clock, tier);

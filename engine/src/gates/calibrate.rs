@@ -5,7 +5,7 @@
 //! temperature matters more and is found alike on other samples, while a scale has to earn its
 //! place ([`WORTH`]).
 
-use super::{Desk, Sample, Written, concatenation, divergence};
+use super::{Desk, Sample, Written, concatenation, measure::divergence};
 use kernels::{Run, Tempered};
 use models::Model;
 

@@ -1,6 +1,6 @@
 //! Gates of repairs: rows computed again over joined fragments, chosen by the policies themselves.
 
-use super::{Bound, Desk, Sample, Written, bits, concatenation, sequential};
+use super::{Bound, Desk, Promise, Sample, Written, concatenation, sequential};
 use crate::{
     JoinPolicy,
     policy::{Choice, Evidence, Places, Scores},
@@ -25,8 +25,14 @@ pub(super) fn whole(
 }
 
 /// Rows computed again in chunks are those computed at once, however rows were scored; and no
-/// shared page changes.
-pub(super) fn overlay(model: &mut dyn Model, sample: &Sample) -> f32 {
+/// shared page changes. Where rounding may differ between batches it may also choose other rows of those
+/// that weigh the same: then there is nothing to compare.
+pub(super) fn overlay(
+    model: &mut dyn Model,
+    sample: &Sample,
+    (bound, promise): (Bound, Promise),
+) -> f32 {
+    let vocab = model.shape().vocab;
     let policies = [
         JoinPolicy::Boundary { tokens: 2 },
         JoinPolicy::Query { ratio: 0.3 },
@@ -38,12 +44,15 @@ pub(super) fn overlay(model: &mut dyn Model, sample: &Sample) -> f32 {
         let whole = repaired(model, sample, policy, usize::MAX);
         for chunk in [1, 3] {
             let cut = repaired(model, sample, policy, chunk);
-            let same = whole.is_clean
-                && cut.is_clean
-                && whole.selected == cut.selected
-                && whole.overlay == cut.overlay;
-            let off = bits(&whole.tail, &cut.tail);
-            error = error.max(if same { off } else { f32::INFINITY });
+            let chosen_alike = whole.selected == cut.selected;
+            let same = match promise {
+                Promise::Bits => chosen_alike && whole.overlay == cut.overlay,
+                Promise::Rounding if !chosen_alike && whole.is_clean && cut.is_clean => continue,
+                Promise::Rounding => true,
+            };
+            let off = promise.measure((vocab, bound), &whole.tail, &cut.tail);
+            let is_right = whole.is_clean && cut.is_clean && same;
+            error = error.max(if is_right { off } else { f32::INFINITY });
         }
     }
     error

@@ -3,12 +3,12 @@
 use engine::{
     Clock, Composition, Config, Engine, Event, FragmentId, FragmentSpec, JoinPolicy, Priority,
     Request, Sampling, TokenLogprob,
-    gates::{self, Bound, Sample},
+    gates::{self, Bound, Promise, Sample},
 };
 use kernels::{PageId, RowAddr, Run, Span};
-use models::{Batch, Decoder, KvDtype, LoadOptions, Model as _, TokenId, catalogue};
+use models::{Batch, Decoder, GpuDecoder, KvDtype, LoadOptions, Model as _, TokenId, catalogue};
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::Duration,
 };
@@ -28,7 +28,6 @@ impl Clock for Still {
 }
 
 pub(crate) fn tiny(arch: &str, page_rows: usize) -> Decoder {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/data/tiny").join(arch);
     let options = LoadOptions {
         threads: 1,
         kv_dtype: KvDtype::F32,
@@ -36,7 +35,11 @@ pub(crate) fn tiny(arch: &str, page_rows: usize) -> Decoder {
         page_rows,
         ..LoadOptions::default()
     };
-    Decoder::load(&folder, &options, &[0; 32]).unwrap().0
+    Decoder::load(&tiny_folder(arch), &options, &[0; 32]).unwrap().0
+}
+
+fn tiny_folder(arch: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/data/tiny").join(arch)
 }
 
 fn engine(arch: &str, page_rows: usize) -> Engine {
@@ -112,15 +115,39 @@ fn orders<'a>(parts: &[&'a [TokenId]]) -> Vec<Vec<&'a [TokenId]>> {
     }
 }
 
-#[test]
-fn the_gates_hold_on_every_architecture() {
+/// Longer than the tiny models' window of 32 when put together.
+fn sample() -> Sample {
     let part = |from: TokenId, count| (0..count).map(|i| (from + 37 * i) % 256).collect::<Vec<_>>();
-    let sample = Sample {
+    Sample {
         root: ROOT.to_vec(),
-        // Longer than the tiny models' window of 32 when put together.
         fragments: [part(5, 13), part(71, 20), part(133, 6)],
         tail: part(222, 9),
-    };
+    }
+}
+
+/// On an imagined GPU they are run for what they launch: logits are zeros then.
+#[test]
+fn the_gates_hold_on_a_gpu() {
+    let gpu = kernels::case::gpu();
+    for arch in TINY {
+        for page_rows in [3, 32] {
+            let folder = tiny_folder(arch);
+            let (kv_dtype, kv_bytes_gpu) = (KvDtype::F16, Some(16 << 20));
+            let options =
+                LoadOptions { kv_dtype, kv_bytes_gpu, page_rows, ..LoadOptions::default() };
+            let (mut model, _) = GpuDecoder::load(&gpu, &folder, &options, &[0; 32]).unwrap();
+            // Many rows meet the weights in bf16, few in f32.
+            let bound = Bound::Divergence(0.002);
+            for gate in gates::run_by(&mut model, &sample(), bound, Promise::Rounding) {
+                assert!(gate.is_open(), "{arch}, pages of {page_rows}: {gate:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_gates_hold_on_every_architecture() {
+    let sample = sample();
     for arch in TINY {
         for page_rows in [1, 2, 3, 4, 32] {
             let mut decoder = tiny(arch, page_rows);

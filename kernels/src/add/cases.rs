@@ -2,7 +2,8 @@
 
 use super::{add, add_bias, reference};
 use crate::Cpu;
-use crate::case::{Case, Expected, Rng, Tolerance, Trial, Work};
+use crate::case::{Case, Expected, GpuTrial, Guarded, Rng, Tolerance, Trial, Work};
+use crate::cuda::{self, Buffer, Gpu, GpuError};
 
 /// Sums (one row) and biases (several).
 pub(crate) fn cases() -> Vec<Box<dyn Case>> {
@@ -60,5 +61,22 @@ impl Trial for SumTrial {
         let mut values = self.x.clone();
         reference::add(&mut values, &self.y);
         values.into_iter().map(Expected::of).collect()
+    }
+
+    fn on_gpu(&self, gpu: &Gpu) -> Result<Vec<GpuTrial<'_>>, GpuError> {
+        let (x, y) = (Buffer::of(gpu, &self.x)?, Buffer::of(gpu, &self.y)?);
+        let out = Guarded::new(gpu, self.x.len())?;
+        let (mut place, gpu, rows) = (out.place(), gpu.clone(), self.x.len() / self.y.len());
+        let run = move || {
+            place.copy_from(&x)?;
+            if x.len() == y.len() {
+                cuda::add(&gpu, &mut place, &y, x.len())
+            } else {
+                cuda::add_bias(&gpu, &mut place, &y, rows)
+            }
+        };
+        let tolerance = Tolerance { relative: 0.0, reason: "one addition, rounded once" };
+        let output = move || out.read();
+        Ok(vec![GpuTrial::new(("add", tolerance), run, output, || self.expected())])
     }
 }

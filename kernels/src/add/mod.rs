@@ -1,6 +1,7 @@
 //! Sums in place: the residual stream, and biases.
 
 mod cases;
+pub(crate) mod cuda;
 mod reference;
 
 use crate::Cpu;

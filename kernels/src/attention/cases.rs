@@ -5,8 +5,10 @@ mod joins;
 mod mass;
 pub(super) mod shared;
 
+use super::cuda::trials;
 use super::{AttentionScratch, AttentionShape, Queries, attention, reference};
-use crate::case::{self, Expected, Rng, Tolerance, Trial, Work};
+use crate::case::{self, Expected, GpuTrial, Rng, Tolerance, Trial, Work};
+use crate::cuda::{Gpu, GpuError};
 use crate::kv::RowOfHead;
 use crate::{
     Cpu, HiddenRows, Isa, KvDtype, KvLayout, KvPool, KvRows, PageId, RopeStyle, RopeTable, RowAddr,
@@ -229,6 +231,11 @@ impl Trial for BatchTrial {
         reference::attention(kv, shape, &queries, &mut values);
         let magnitude = self.filled.magnitude();
         values.into_iter().map(|value| Expected { value, magnitude }).collect()
+    }
+
+    fn on_gpu(&self, gpu: &Gpu) -> Result<Vec<GpuTrial<'_>>, GpuError> {
+        let tolerance = case::Case::tolerance(&self.filled.case);
+        trials::of_attention(gpu, &self.filled, (LAYER, tolerance), || self.expected())
     }
 }
 

@@ -24,6 +24,7 @@
 
 mod cases;
 mod cpu;
+pub(crate) mod cuda;
 mod lines;
 mod page;
 mod plan;

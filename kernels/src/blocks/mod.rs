@@ -4,6 +4,7 @@
 //! `ggml-quants.c`). Values are computed in f32 exactly as there.
 
 mod codes;
+pub(crate) mod cuda;
 mod decode;
 mod random;
 

@@ -1,7 +1,8 @@
 //! The shapes and inputs that drive tests and benches.
 
 use super::{embed, reference};
-use crate::case::{Case, Expected, Rng, Tolerance, Trial, Work};
+use crate::case::{Case, Expected, GpuTrial, Guarded, Rng, Tolerance, Trial, Work};
+use crate::cuda::{self, Buffer, EmbedTable, Gpu, GpuError};
 use crate::{BlockFormat, Cpu, Matrix, dequantize};
 
 /// Every format; one token, none, and more than a thread's grain.
@@ -35,6 +36,8 @@ impl Case for Lookup {
         let table = Matrix::pack(cpu, self.format, ROWS, COLS, &bytes);
         Box::new(LookupTrial {
             table: table.expect("the case's shape is whole blocks"),
+            format: self.format,
+            bytes,
             dequantized,
             tokens: (0..self.tokens).map(|_| rng.below(ROWS) as u32).collect(),
             output: vec![f32::NAN; self.tokens * COLS],
@@ -53,6 +56,9 @@ impl Case for Lookup {
 
 struct LookupTrial {
     table: Matrix,
+    format: BlockFormat,
+    /// The table as a file has it.
+    bytes: Vec<u8>,
     dequantized: Vec<f32>,
     tokens: Vec<u32>,
     output: Vec<f32>,
@@ -71,5 +77,19 @@ impl Trial for LookupTrial {
         let mut values = vec![0.0; self.output.len()];
         reference::embed(&self.dequantized, COLS, &self.tokens, SCALE, &mut values);
         values.into_iter().map(Expected::of).collect()
+    }
+
+    fn on_gpu(&self, gpu: &Gpu) -> Result<Vec<GpuTrial<'_>>, GpuError> {
+        let (bytes, tokens) = (Buffer::of(gpu, &self.bytes)?, Buffer::of(gpu, &self.tokens)?);
+        let out = Guarded::new(gpu, self.output.len())?;
+        let (mut place, format, gpu) = (out.place(), self.format, gpu.clone());
+        let run = move || {
+            let table = EmbedTable { format, bytes: &bytes, cols: COLS, scale: SCALE };
+            cuda::embed(&gpu, &table, (&tokens, tokens.len()), &mut place)
+        };
+        let reason = "numbers are made and multiplied as in the reference";
+        let tolerance = Tolerance { relative: 0.0, reason };
+        let output = move || out.read();
+        Ok(vec![GpuTrial::new(("embed", tolerance), run, output, || self.expected())])
     }
 }

@@ -1,6 +1,7 @@
 //! `out[t, c] = scale · table[tokens[t], c]`: rows of the embedding table.
 
 mod cases;
+pub(crate) mod cuda;
 mod reference;
 
 use crate::{Cpu, Matrix};

@@ -2,6 +2,7 @@
 
 mod cases;
 mod cpu;
+pub(crate) mod cuda;
 mod reference;
 
 use crate::Cpu;

@@ -1,6 +1,7 @@
 //! Writes the K and V of batch rows into pages: `K <- R(position) k`, `V <- v`, both rounded to
 //! the pool's format (saturating). Where that is codes, K is spread over its dims first.
 
+pub(crate) mod cuda;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! How far values are from those that pages hold: for each row, over all heads and dims, the sum of
 //! `(v - V)^2`. What CacheBlend ranks rows by (Yao et al. 2025, arXiv:2405.16444).
 
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 

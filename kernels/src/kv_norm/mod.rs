@@ -1,6 +1,7 @@
 //! How long values are: for each row of runs, over all heads and dims, the sum of `V^2`. What a row
 //! adds to whoever attends to it is that long, times the attention.
 
+pub(crate) mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -1,7 +1,11 @@
 //! The shapes and inputs that drive tests and benches.
 
+use super::cuda as gpu_product;
 use super::{Input, Matrix, Refine, matmul, reference};
-use crate::case::{Case, Expected, Rng, Tolerance, Trial, Work};
+use crate::case::{Case, Expected, GpuTrial, Guarded, Rng, Tolerance, Trial, Work};
+use crate::cuda::{
+    self, Addends, Buffer, Gpu, GpuError, GpuInput, GpuMatrix, GpuMatrixError, MatmulScratch,
+};
 use crate::{BlockFormat, Cpu, dequantize};
 
 /// Shapes of SmolLM2 for every format, and ragged ones.
@@ -53,7 +57,8 @@ impl Case for Product {
         let matrix = Matrix::pack(cpu, self.format, self.rows, self.cols, &bytes);
         Box::new(ProductTrial {
             matrix: matrix.expect("the case's shape is whole blocks"),
-            quantized: !self.format.is_float(),
+            format: self.format,
+            bytes,
             dequantized,
             input,
             output: vec![f32::NAN; self.tokens * self.rows],
@@ -80,7 +85,9 @@ impl Case for Product {
 
 struct ProductTrial {
     matrix: Matrix,
-    quantized: bool,
+    format: BlockFormat,
+    /// The weights as a file has them.
+    bytes: Vec<u8>,
     dequantized: Vec<f32>,
     input: Input,
     output: Vec<f32>,
@@ -100,21 +107,98 @@ impl Trial for ProductTrial {
         let cols = self.matrix.cols();
         let mut x = vec![0.0; self.input.rows() * cols];
         for (row, x) in x.chunks_exact_mut(cols).enumerate() {
-            if self.quantized {
-                self.input.row_quantized(row, x);
-            } else {
+            if self.format.is_float() {
                 x.copy_from_slice(self.input.row(row));
+            } else {
+                self.input.row_quantized(row, x);
             }
         }
         let mut values = vec![0.0; self.output.len()];
         reference::matmul(&x, &self.dequantized, cols, &mut values);
-        // A weight is a sum `scale · code + min` whose parts may be larger than itself, but not
-        // than a few times the largest weight of the row, which some code is near.
-        let widest = |w: &[f32]| 2.0 * w.iter().fold(0.0f32, |max, w| max.max(w.abs()));
-        let widest: Vec<f32> = self.dequantized.chunks_exact(cols).map(widest).collect();
-        let sums = x.chunks_exact(cols).map(|x| x.iter().map(|x| x.abs()).sum::<f32>());
-        let magnitudes = sums.flat_map(|sum| widest.iter().map(move |w| w * sum));
-        let pairs = values.iter().zip(magnitudes);
+        let pairs = values.iter().zip(magnitudes(&x, &self.dequantized, cols));
         pairs.map(|(&value, magnitude)| Expected { value, magnitude }).collect()
     }
+
+    /// With the weights as they lie in the file, and as bf16.
+    fn on_gpu(&self, gpu: &Gpu) -> Result<Vec<GpuTrial<'_>>, GpuError> {
+        Ok(vec![self.on_gpu_by(gpu, Way::Blocks)?, self.on_gpu_by(gpu, Way::TensorCores)?])
+    }
+}
+
+/// How a device makes a product.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Blocks,
+    TensorCores,
+}
+
+impl ProductTrial {
+    fn on_gpu_by(&self, gpu: &Gpu, way: Way) -> Result<GpuTrial<'_>, GpuError> {
+        let (rows, cols, tokens) = (self.matrix.rows(), self.matrix.cols(), self.input.rows());
+        let w = GpuMatrix::new(gpu, self.format, (rows, cols), &self.bytes);
+        let w = w.map_err(|error| match error {
+            GpuMatrixError::Gpu(error) => error,
+            GpuMatrixError::Shape(error) => unreachable!("packed for the CPU as well: {error}"),
+        })?;
+        let mut scratch = MatmulScratch::new(gpu, std::iter::once(&w))?;
+        let x = Buffer::of(gpu, &self.activations())?;
+        let (mut high, mut low) = (Buffer::zeroed(gpu, x.len())?, Buffer::zeroed(gpu, x.len())?);
+        let out = Guarded::new(gpu, tokens * rows)?;
+        let (mut place, gpu) = (out.place(), gpu.clone());
+        let run = move || {
+            cuda::round_bf16(&gpu, &x, x.len(), &mut high, Some(&mut low))?;
+            let input = GpuInput { high: &high, low: Some(&low), rows: tokens };
+            let scratch = (&mut scratch, Addends::default());
+            match way {
+                Way::Blocks => gpu_product::by_blocks(&gpu, &w, &input, scratch, &mut place),
+                Way::TensorCores => {
+                    gpu_product::by_tensor_cores(&gpu, &w, &input, scratch, &mut place)
+                }
+            }
+        };
+        let name = match way {
+            Way::Blocks => "matvec with what rounding left",
+            Way::TensorCores => "gemm with what rounding left",
+        };
+        let tolerance = Tolerance {
+            relative: f32::EPSILON * (cols as f32).sqrt().max(4.0) + ROUNDED_TWICE,
+            reason: "half an ulp of the magnitude per addition, of random sign, and activations \
+                     as two bf16",
+        };
+        let output = move || out.read();
+        let expected = move || self.expected_of(&self.activations(), way);
+        Ok(GpuTrial::new((name, tolerance), run, output, expected))
+    }
+
+    /// Not quantized.
+    fn activations(&self) -> Vec<f32> {
+        (0..self.input.rows()).flat_map(|row| self.input.row(row)).copied().collect()
+    }
+
+    /// Over these activations, and over the weights that the product really multiplies.
+    fn expected_of(&self, x: &[f32], way: Way) -> Vec<Expected> {
+        let cols = self.matrix.cols();
+        let rounded = |&w: &f32| half::bf16::from_f32(w).to_f32();
+        let weights: Vec<f32> = match way {
+            Way::Blocks => self.dequantized.clone(),
+            Way::TensorCores => self.dequantized.iter().map(rounded).collect(),
+        };
+        let mut values = vec![0.0; self.output.len()];
+        reference::matmul(x, &weights, cols, &mut values);
+        let pairs = values.iter().zip(magnitudes(x, &weights, cols));
+        pairs.map(|(&value, magnitude)| Expected { value, magnitude }).collect()
+    }
+}
+
+/// What two bf16 leave of an activation: half an ulp of half an ulp.
+const ROUNDED_TWICE: f32 = 1.0 / (1 << 17) as f32;
+
+/// What errors of outputs are relative to. A weight is a sum `scale · code + min` whose parts may be
+/// larger than itself, but not than a few times the largest weight of the row, which some code is
+/// near.
+fn magnitudes(x: &[f32], w: &[f32], cols: usize) -> Vec<f32> {
+    let widest = |w: &[f32]| 2.0 * w.iter().fold(0.0f32, |max, w| max.max(w.abs()));
+    let widest: Vec<f32> = w.chunks_exact(cols).map(widest).collect();
+    let sums = x.chunks_exact(cols).map(|x| x.iter().map(|x| x.abs()).sum::<f32>());
+    sums.flat_map(|sum| widest.iter().map(move |w| w * sum)).collect()
 }

@@ -108,7 +108,7 @@ impl fmt::Debug for Matrix {
     }
 }
 
-fn check_shape(
+pub(super) fn check_shape(
     format: BlockFormat,
     rows: usize,
     cols: usize,

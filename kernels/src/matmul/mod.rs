@@ -4,6 +4,7 @@
 
 mod cases;
 mod codes;
+pub(crate) mod cuda;
 mod floats;
 mod input;
 mod int8;

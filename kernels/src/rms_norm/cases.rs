@@ -2,7 +2,8 @@
 
 use super::{reference, rms_norm};
 use crate::Cpu;
-use crate::case::{Case, Expected, Rng, Tolerance, Trial, Work};
+use crate::case::{Case, Expected, GpuTrial, Guarded, Rng, Tolerance, Trial, Work, rounded};
+use crate::cuda::{self, Buffer, Gpu, GpuError, Output, RowNorm};
 
 /// Hidden sizes and head sizes of models, and ragged ones.
 pub(crate) fn cases() -> Vec<Box<dyn Case>> {
@@ -27,10 +28,7 @@ impl Case for Norm {
     }
 
     fn tolerance(&self) -> Tolerance {
-        Tolerance {
-            relative: f32::EPSILON * (4.0 + (self.cols as f32 / 16.0).sqrt()),
-            reason: "four roundings, and a sum of squares in 16 parts",
-        }
+        tolerance(self.cols)
     }
 
     fn work(&self) -> Work {
@@ -61,5 +59,46 @@ impl Trial for NormTrial {
         let mut values = vec![0.0; self.x.len()];
         reference::rms_norm(&self.x, &self.weight, EPS, &mut values);
         values.into_iter().map(Expected::of).collect()
+    }
+
+    /// Of x alone in f32, and of a sum that makes x, rounded to bf16.
+    fn on_gpu(&self, gpu: &Gpu) -> Result<Vec<GpuTrial<'_>>, GpuError> {
+        let (len, cols) = (self.x.len(), self.weight.len());
+        let (x, weight) = (Buffer::of(gpu, &self.x)?, Buffer::of(gpu, &self.weight)?);
+        let (plain, high) = (Guarded::new(gpu, len)?, Guarded::new(gpu, len)?);
+        let (gpu, rows, tolerance) = (gpu.clone(), len / cols, tolerance(cols));
+        let mut stream = Buffer::zeroed(&gpu, len)?;
+        let (mut own, mut place) = (x.part(0..len), plain.place());
+        let (of, by) = (gpu.clone(), weight.part(0..cols));
+        let alone = GpuTrial::new(
+            ("rms_norm in f32", tolerance),
+            move || {
+                let norm = RowNorm { add: None, add_weight: None, weight: &by, eps: EPS, rows };
+                cuda::rms_norm(&of, &mut own, &norm, &Output::Plain(&mut place))
+            },
+            move || plain.read(),
+            || self.expected(),
+        );
+        let mut place = high.place();
+        let summed = GpuTrial::new(
+            ("rms_norm of a sum in bf16", rounded(tolerance)),
+            move || {
+                stream.clear()?;
+                let add = Some(&x);
+                let norm = RowNorm { add, add_weight: None, weight: &weight, eps: EPS, rows };
+                cuda::rms_norm(&gpu, &mut stream, &norm, &Output::Rounded(&mut place, None))
+            },
+            move || high.read(),
+            || self.expected(),
+        );
+        Ok(vec![alone, summed])
+    }
+}
+
+/// On every machine: where it adds up in other parts, they are no fewer.
+fn tolerance(cols: usize) -> Tolerance {
+    Tolerance {
+        relative: f32::EPSILON * (4.0 + (cols as f32 / 16.0).sqrt()),
+        reason: "four roundings, and a sum of squares in 16 parts",
     }
 }

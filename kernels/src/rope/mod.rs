@@ -5,6 +5,7 @@
 //! dims make a pair is the [`RopeStyle`]. Angles and their sines are f64; cos and sin are rounded
 //! to f32 once.
 
+pub(crate) mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! All pure functions of their arguments; chance comes in as a number of [`uniform`].
 
 mod choose;
+pub(crate) mod cuda;
 mod logprob;
 mod penalties;
 mod uniform;

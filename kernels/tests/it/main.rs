@@ -2,4 +2,6 @@
 
 mod blocks;
 mod cases;
+mod gpu;
 mod matmul;
+mod nvrtc;

@@ -1,7 +1,8 @@
 //! A desk to try a decoder on: writes tokens to fresh pages and keeps the runs they make.
 
+use kernels::cuda::Gpu;
 use kernels::{PageId, RowAddr, Run, Span};
-use models::{Batch, Decoder, KvDtype, LoadOptions, Model, TokenId};
+use models::{Batch, Decoder, GpuDecoder, KvDtype, LoadOptions, Model, TokenId};
 use std::path::PathBuf;
 
 /// Every architecture there is a tiny model of.
@@ -14,7 +15,20 @@ pub(crate) fn tiny(arch: &str) -> PathBuf {
 
 /// Exact arithmetic, one thread, little memory.
 pub(crate) fn options() -> LoadOptions {
-    LoadOptions { threads: 1, kv_dtype: KvDtype::F32, kv_bytes: 64 << 20, ..LoadOptions::default() }
+    LoadOptions {
+        threads: 1,
+        kv_dtype: KvDtype::F32,
+        kv_bytes: 64 << 20,
+        kv_bytes_gpu: Some(64 << 20),
+        ..LoadOptions::default()
+    }
+}
+
+/// Loads a tiny model on a GPU, or on an imagined one.
+pub(crate) fn load_on(gpu: &Gpu, arch: &str, options: &LoadOptions) -> GpuDecoder {
+    let (decoder, _) = GpuDecoder::load(gpu, &tiny(arch), options, &[0; 32])
+        .unwrap_or_else(|error| panic!("{arch}: {error}"));
+    decoder
 }
 
 /// Loads a tiny model without a tokenizer.
@@ -67,13 +81,13 @@ impl Written {
 }
 
 /// A decoder and the pages of it that are taken.
-pub(crate) struct Desk {
-    pub(crate) model: Decoder,
+pub(crate) struct Desk<M = Decoder> {
+    pub(crate) model: M,
     pages_used: u32,
 }
 
-impl Desk {
-    pub(crate) fn new(model: Decoder) -> Self {
+impl<M: Model> Desk<M> {
+    pub(crate) fn new(model: M) -> Self {
         Self { model, pages_used: 0 }
     }
 

@@ -8,6 +8,7 @@ mod desk;
 mod files;
 mod gguf_writer;
 mod golden;
+mod gpu;
 mod hostile_gguf;
 mod hostile_safetensors;
 mod invariance;

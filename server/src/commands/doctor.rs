@@ -2,9 +2,10 @@
 //! needs to know of it.
 
 use super::calibration;
-use crate::{Parallel, Profile, config::EngineConfig, local};
-use engine::gates::{self, Bound, Gate, Sample};
-use models::{Loaded, Model as _, Turns};
+use crate::{Bytes, Parallel, Profile, config::EngineConfig, local};
+use engine::gates::{self, Bound, Gate, Promise, Sample};
+use kernels::cuda::Device;
+use models::{DeviceChoice, Loaded, Model as _, Turns};
 use std::io::{self, Write as _};
 
 /// With 8-bit activations llama.cpp is 0.001 to 0.004 from f32 on the same files, in the mean over
@@ -18,7 +19,9 @@ pub(crate) fn run(config: &EngineConfig, asked: bool, json: bool) -> anyhow::Res
     let mut loaded = local::load(config)?;
     let sample = sample(&loaded.turns)?;
     let bound = if loaded.info.is_quantized() { QUANTIZED } else { FLOAT };
-    let gates = gates::run(&mut loaded.decoder, &sample, bound);
+    let on_gpu = loaded.decoder.is_on_gpu();
+    let promise = if on_gpu { Promise::Rounding } else { Promise::Bits };
+    let gates = gates::run_by(&mut loaded.decoder, &sample, bound, promise);
     let fingerprint = loaded.decoder.shape().fingerprint;
     let mut profile = Profile::load(&fingerprint)?;
     if asked {
@@ -30,7 +33,9 @@ pub(crate) fn run(config: &EngineConfig, asked: bool, json: bool) -> anyhow::Res
     if json {
         writeln!(out, "{:#}", to_json(config, &loaded.info, &gates, profile))?;
     } else {
-        print(&mut out, config, &loaded.info, &gates, profile)?;
+        let shape = loaded.decoder.shape();
+        let kv = Bytes((shape.pages * shape.page_bytes) as u64);
+        print(&mut out, config, (&loaded.info, kv), &gates, profile)?;
     }
     let closed = gates.iter().filter(|gate| !gate.is_open()).count();
     anyhow::ensure!(closed == 0, "{closed} of {} gates failed on {}", gates.len(), config.model);
@@ -51,16 +56,48 @@ fn sample(turns: &Turns) -> anyhow::Result<Sample> {
     })
 }
 
+/// Where the model runs, and by what.
+pub(super) fn device(info: &models::ModelInfo, config: &EngineConfig) -> String {
+    match info.device.as_str() {
+        "cpu" => format!("cpu, {}, {} threads", info.isa, config.threads),
+        gpu => format!("{gpu}, {}", info.isa),
+    }
+}
+
+/// Why there.
+fn choice(info: &models::ModelInfo, config: &EngineConfig) -> String {
+    match config.device {
+        DeviceChoice::Auto if info.device == "cpu" => "auto: no GPU can, see the note".to_owned(),
+        DeviceChoice::Auto => "auto: the first GPU, which can hold and run it".to_owned(),
+        asked => format!("as asked: {asked}"),
+    }
+}
+
+/// Every GPU of this machine, or why there is none to see.
+fn found() -> Vec<String> {
+    match Device::found() {
+        Ok(gpus) if gpus.is_empty() => vec!["a CUDA driver, and no GPU".to_owned()],
+        Ok(gpus) => gpus.iter().map(ToString::to_string).collect(),
+        Err(error) => vec![format!("no GPU: {error}")],
+    }
+}
+
 fn print(
     out: &mut impl io::Write,
     config: &EngineConfig,
-    info: &models::ModelInfo,
+    (info, kv): (&models::ModelInfo, Bytes),
     gates: &[Gate],
     profile: Profile,
 ) -> anyhow::Result<()> {
     writeln!(out, "model    {} ({}, {})", config.model, info.arch, info.quantization)?;
-    writeln!(out, "device   cpu, {}, {} threads", info.isa, config.threads)?;
-    writeln!(out, "kv       {}, {}", config.kv_dtype, config.kv_memory)?;
+    writeln!(out, "device   {} ({})", device(info, config), choice(info, config))?;
+    for gpu in found() {
+        writeln!(out, "found    {gpu}")?;
+    }
+    for note in &info.notes {
+        writeln!(out, "note     {note}")?;
+    }
+    writeln!(out, "kv       {}, {kv}", config.kv_dtype)?;
     writeln!(out)?;
     for gate in gates {
         let verdict = if gate.is_open() { "ok" } else { "FAILED" };
@@ -112,6 +149,10 @@ fn to_json(
         "model": config.model,
         "arch": info.arch,
         "quantization": info.quantization,
+        "device": info.device,
+        "choice": choice(info, config),
+        "notes": info.notes,
+        "gpus": found(),
         "isa": info.isa,
         "threads": config.threads,
         "gates": gates,

@@ -63,14 +63,12 @@ fn ready_line(address: SocketAddr, name: &str, local: &Local, config: &ServeConf
     let shared =
         config.cache_url.as_ref().map_or_else(String::new, |url| format!(" · shared at {url}"));
     format!(
-        "cento {} ready on http://{address} · {name} ({}, {}) · KV {}{disk}{shared} · {} threads, {} · \
-         {keys}",
+        "cento {} ready on http://{address} · {name} ({}, {}) · KV {}{disk}{shared} · {} · {keys}",
         env!("CARGO_PKG_VERSION"),
         info.arch,
         info.quantization,
         kv(engine),
-        config.engine.threads,
-        info.isa,
+        super::doctor::device(info, &config.engine),
     )
 }
 

@@ -26,6 +26,14 @@ fn defaults() {
 }
 
 #[test]
+fn a_device_is_taken_by_name() {
+    for device in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(1)] {
+        assert_eq!(serve(&format!("--device {device}")).unwrap().engine.device, device);
+    }
+    assert_eq!(serve("").unwrap().engine.device, DeviceChoice::Auto);
+}
+
+#[test]
 fn an_instruction_set_is_taken_or_refused_by_name() {
     for isa in Isa::ALL {
         let given = serve(&format!("--isa {isa}"));
@@ -82,7 +90,6 @@ fn refusals_say_what_would_do() {
         let error = serve(line).expect_err(line).to_string();
         assert!(error.contains(part), "{line}: {error}");
     };
-    refuses("--device cuda:0", "--device cpu");
     refuses("--threads 5000", "at most 1024");
     refuses("--kv-memory 4", "at least 1 MiB");
     refuses("--body-limit 3", "at least 1 KiB");

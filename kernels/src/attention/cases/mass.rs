@@ -1,9 +1,11 @@
 //! The cases of attention once more, for the attention that rows get.
 
-use super::{Case, Filled};
+use super::{Case, Filled, LAYER};
 use crate::Cpu;
+use crate::attention::cuda::trials;
 use crate::attention::{AttentionScratch, MASS_ONE, attention_mass, reference};
-use crate::case::{self, Expected, Rng, Tolerance, Trial, Work};
+use crate::case::{self, Expected, GpuTrial, Rng, Tolerance, Trial, Work};
+use crate::cuda::{Gpu, GpuError};
 
 /// The attention that rows get, of one case.
 pub(super) struct MassCase(pub(super) Case);
@@ -21,9 +23,7 @@ impl case::Case for MassCase {
     }
 
     fn tolerance(&self) -> Tolerance {
-        let Tolerance { relative, .. } = case::Case::tolerance(&self.0);
-        let reason = "as attention, where V is 1; and half a unit of counting for each share";
-        Tolerance { relative: relative + 0.5 / MASS_ONE as f32, reason }
+        tolerance(&self.0)
     }
 
     fn work(&self) -> Work {
@@ -67,4 +67,16 @@ impl Trial for MassTrial {
         let magnitude = shares * self.filled.score_max();
         values.into_iter().map(|value| Expected { value: value as f32, magnitude }).collect()
     }
+
+    fn on_gpu(&self, gpu: &Gpu) -> Result<Vec<GpuTrial<'_>>, GpuError> {
+        let tolerance = tolerance(&self.filled.case);
+        trials::of_mass(gpu, &self.filled, (LAYER, tolerance), || self.expected())
+    }
+}
+
+/// On every machine.
+fn tolerance(case: &Case) -> Tolerance {
+    let Tolerance { relative, .. } = case::Case::tolerance(case);
+    let reason = "as attention, where V is 1; and half a unit of counting for each share";
+    Tolerance { relative: relative + 0.5 / MASS_ONE as f32, reason }
 }

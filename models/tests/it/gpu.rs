@@ -1,0 +1,201 @@
+//! The decoder on a GPU against its twin on the CPU; without a GPU every launch of a step is held
+//! against what devices take, on an imagined one.
+
+use crate::desk::{Desk, TINY, Written, difference, load, load_on, options, same_bits, tokens};
+use kernels::case::gpu;
+use kernels::cuda::Gpu;
+use kernels::{MASS_ONE, PageId, RowAddr, Run, Span};
+use models::{Batch, KvDtype, LoadOptions, Model, Weight};
+
+/// Rows of pages here: a fragment takes several, and fills none evenly.
+const PAGE_ROWS: usize = 4;
+
+/// As near to the CPU's f32 as a GPU comes: what rounding leaves of activations is multiplied as well.
+fn fine() -> LoadOptions {
+    LoadOptions { page_rows: PAGE_ROWS, fine_activations: true, ..options() }
+}
+
+/// What a model gave for the steps of one composition.
+struct Given {
+    /// Of every row of the tail, forwarded together.
+    tail: Vec<f32>,
+    /// Of the tail's last row, where no other was asked for.
+    last: Vec<f32>,
+    /// Of tokens decoded one by one.
+    decoded: Vec<f32>,
+    /// Of rows of several sequences in one batch.
+    together: Vec<f32>,
+    attention: Vec<u64>,
+    influence: Vec<u64>,
+    deviations: Vec<f64>,
+}
+
+/// A root and two fragments joined at other places than they were encoded at, and all that is done
+/// with them.
+fn steps<M: Model>(model: M) -> Given {
+    let mut desk = Desk::new(model);
+    let (root, _) = desk.write(&tokens(1, 5, 256), 0, &[], usize::MAX);
+    let first = desk.encode(&tokens(2, 11, 256), root.end(), &[&root]);
+    let second = desk.encode(&tokens(3, 21, 256), root.end(), &[&root]);
+    let second = second.placed(root.end() + 2);
+    let first = first.placed(second.end() + 1);
+    let before = [&root, &second, &first];
+    let tail = tokens(4, 7, 256);
+    let (own, all) = desk.write(&tail, first.end(), &before, usize::MAX);
+
+    let mut runs = vec![own];
+    let mut decoded = Vec::new();
+    for (i, &token) in tokens(5, 6, 256).iter().enumerate() {
+        let seen: Vec<_> = before.into_iter().chain(&runs).collect();
+        let at = seen[2].end() + tail.len() as u32 + i as u32;
+        let (next, logits) = desk.write(&[token], at, &seen, 1);
+        runs.push(next);
+        decoded.extend(logits);
+    }
+    let texts = [tokens(6, 1, 256), tokens(7, 1, 256), tokens(8, 1, 256)];
+    let (_, mut together) = desk.write_together(&texts, &first, |_| true);
+    let texts = [tokens(9, 12, 256), tokens(10, 3, 256)];
+    together.extend(desk.write_together(&texts, &root, |row| row % 3 == 2).1);
+
+    let runs: Vec<_> = [&root, &second, &first, &runs[0]].map(Written::run).to_vec();
+    let [attention, influence] =
+        [Weight::Attention, Weight::Influence].map(|by| weigh(&mut desk.model, &tail, &runs, by));
+    let last = last(&mut desk.model, &tail, &runs);
+    let deviations = deviations(&mut desk.model, &runs[..3]);
+    Given { tail: all, last, decoded, together, attention, influence, deviations }
+}
+
+/// Where the rows of the last of `runs` stand, and where they lie.
+fn again(runs: &[Run<'_>]) -> (Vec<u32>, Vec<RowAddr>) {
+    let own = runs[runs.len() - 1];
+    let positions = (0..own.rows).map(|row| own.start + row).collect();
+    let address = |row: u32| {
+        let page = own.pages[row as usize / PAGE_ROWS];
+        RowAddr { page, row: row % PAGE_ROWS as u32 }
+    };
+    (positions, (0..own.rows).map(address).collect())
+}
+
+fn weigh<M: Model>(model: &mut M, tail: &[u32], runs: &[Run<'_>], by: Weight) -> Vec<u64> {
+    let (positions, writes) = again(runs);
+    let spans = [Span::new(0..tail.len(), runs)];
+    let (positions, writes, spans) = (&positions[..], &writes[..], &spans[..]);
+    let rows = runs.iter().map(|run| run.rows as usize).sum();
+    let (mut mass, mut logits) = (vec![0; rows], Vec::new());
+    let batch = Batch { tokens: tail, positions, writes, spans, logits_rows: &[tail.len() - 1] };
+    model.weigh(&batch, by, &mut mass, &mut logits);
+    assert_eq!(logits.len(), model.shape().vocab);
+    mass
+}
+
+fn last<M: Model>(model: &mut M, tail: &[u32], runs: &[Run<'_>]) -> Vec<f32> {
+    let (positions, writes) = again(runs);
+    let spans = [Span::new(0..tail.len(), runs)];
+    let (positions, writes, spans) = (&positions[..], &writes[..], &spans[..]);
+    let mut logits = Vec::new();
+    let batch = Batch { tokens: tail, positions, writes, spans, logits_rows: &[tail.len() - 1] };
+    model.forward(&batch, &mut logits);
+    logits
+}
+
+/// How far the rows of the last run's text are off where it stands.
+fn deviations<M: Model>(model: &mut M, runs: &[Run<'_>]) -> Vec<f64> {
+    let (positions, writes) = again(runs);
+    let spans = [Span::new(0..positions.len(), runs)];
+    let (positions, writes, spans) = (&positions[..], &writes[..], &spans[..]);
+    let tokens = &tokens(2, positions.len(), 256)[..];
+    let mut deviations = vec![0.0; tokens.len()];
+    model.deviate(&Batch { tokens, positions, writes, spans, logits_rows: &[] }, &mut deviations);
+    deviations
+}
+
+#[test]
+fn a_gpu_gives_what_the_cpu_gives() {
+    let gpu = gpu();
+    for arch in TINY {
+        let got = steps(load_on(&gpu, arch, &fine()));
+        if gpu.is_imagined() {
+            continue;
+        }
+        let want = steps(load(arch, &fine()));
+        let near = |name: &str, want: &[f32], got: &[f32], tolerance: f64| {
+            let error = difference(want, got, 256);
+            println!("{arch}, {name}: {error:.2e}");
+            assert!(error < tolerance, "{arch}, {name}: {error}");
+        };
+        // Fragments were encoded in batches of more rows than meet the weights in f32.
+        near("tail", &want.tail, &got.tail, 0.1);
+        near("last", &want.last, &got.last, 0.1);
+        near("decoded", &want.decoded, &got.decoded, 0.1);
+        near("together", &want.together, &got.together, 0.1);
+        let weights = want.attention.iter().zip(&got.attention);
+        let off = weights.map(|(&want, &got)| want.abs_diff(got)).max().unwrap();
+        assert!(off < MASS_ONE / 20, "{arch}: {off} of {MASS_ONE}");
+        let influence = want.influence.iter().zip(&got.influence);
+        let off: f64 = influence.map(|(&want, &got)| want.abs_diff(got) as f64).sum();
+        let sum: f64 = want.influence.iter().map(|&w| w as f64).sum();
+        assert!(off < 0.05 * sum, "{arch}: {off} of {sum}");
+        let largest = want.deviations.iter().copied().fold(0.0, f64::max);
+        for (want, got) in want.deviations.iter().zip(&got.deviations) {
+            assert!((want - got).abs() < 0.05 * largest, "{arch}: {want} and {got} of {largest}");
+        }
+    }
+}
+
+/// What is launched does not depend on what numbers are, so it can be checked where nothing is
+/// computed.
+#[test]
+fn every_step_of_every_architecture_launches_what_devices_take() {
+    let gpu = Gpu::imagined();
+    for arch in TINY {
+        for kv_dtype in KvDtype::ALL {
+            for fine_activations in [false, true] {
+                let options = LoadOptions { kv_dtype, fine_activations, ..fine() };
+                let given = steps(load_on(&gpu, arch, &options));
+                let zeros = |logits: &[f32]| logits.iter().all(|&x| x == 0.0);
+                assert!(
+                    zeros(&given.tail) && zeros(&given.together),
+                    "{arch}: nothing is computed"
+                );
+            }
+        }
+        let mut model = load_on(&gpu, arch, &options());
+        model.copy_rows(PageId(0), PageId(1), 3);
+        let mut kv = Vec::new();
+        model.read_rows(&[PageId(0), PageId(1)], 33, &mut kv);
+        assert_eq!(kv.len(), model.shape().page_bytes + model.shape().row_bytes);
+        model.fill_rows(&[PageId(2), PageId(3)], 33, &kv);
+        model.digest(&[PageId(3)], 7);
+    }
+}
+
+#[test]
+fn recorded_steps_give_the_same_bits() {
+    let gpu = gpu();
+    for arch in TINY {
+        let options = LoadOptions { kv_dtype: KvDtype::F16, ..fine() };
+        let mut plain = load_on(&gpu, arch, &options);
+        plain.use_graphs(false);
+        let (want, got) = (steps(plain), steps(load_on(&gpu, arch, &options)));
+        assert!(same_bits(&want.decoded, &got.decoded), "{arch}: decoded one by one");
+        assert!(same_bits(&want.together, &got.together), "{arch}: several in a batch");
+    }
+}
+
+#[test]
+fn rows_come_back_as_they_went_and_land_where_they_are_put() {
+    let gpu = gpu();
+    for kv_dtype in KvDtype::ALL {
+        let mut desk = Desk::new(load_on(&gpu, "qwen3", &LoadOptions { kv_dtype, ..fine() }));
+        let (written, _) = desk.write(&tokens(1, 10, 256), 0, &[], usize::MAX);
+        let digest = desk.digest(&written);
+        let mut kv = Vec::new();
+        desk.model.read_rows(&written.pages, 10, &mut kv);
+        let pages = [PageId(20), PageId(21), PageId(22)];
+        desk.model.fill_rows(&pages, 10, &kv);
+        assert_eq!(desk.model.digest(&pages, 10), digest, "{kv_dtype}");
+        desk.model.copy_rows(pages[2], PageId(30), 2);
+        let moved = [pages[0], pages[1], PageId(30)];
+        assert_eq!(desk.model.digest(&moved, 10), digest, "{kv_dtype}");
+    }
+}
