@@ -13,7 +13,7 @@ use crate::{
     tier::Tier,
     validate,
 };
-use models::{Model, ModelShape, TokenId, Tokenizer};
+use models::{Model, ModelLost, ModelShape, TokenId, Tokenizer};
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -327,7 +327,7 @@ impl Engine {
     }
 }
 
-/// The loop's life on its thread. After a panic the books cannot be trusted: the engine is down
+/// The loop's life on its thread. After a panic, or without its model, the books cannot be trusted: the engine is down
 /// for good, and dropping the core tells every reader and every waiting caller.
 fn live(mut core: Core, board: &Board) {
     let lived = catch_unwind(AssertUnwindSafe(|| {
@@ -338,14 +338,19 @@ fn live(mut core: Core, board: &Board) {
         Ok(()) => board.fail("it was shut down"),
         Err(panic) => {
             let reason = reason(&*panic);
-            tracing::error!(reason, "the engine's loop panicked");
-            board.fail(&format!("its loop panicked: {reason}"));
+            tracing::error!(reason, "the engine's loop ended");
+            board.fail(&reason);
         }
     }
     drop(core);
 }
 
-fn reason(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
+/// Why the loop unwound.
+fn reason(told: &(dyn Any + Send)) -> String {
+    if let Some(ModelLost(reason)) = told.downcast_ref() {
+        return format!("the model is lost: {reason}");
+    }
+    let text = told.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| told.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+    format!("its loop panicked: {text}")
 }

@@ -37,7 +37,7 @@ pub use gpu::{GpuDecoder, RandomModel};
 pub use kernels::{Isa, KvDtype};
 pub use load::{KV_VERSION, LoadOptions, Loaded, ModelInfo, load, load_text, physical_cores};
 pub use load_error::LoadError;
-pub use model::{Batch, Model, ModelShape, TokenId, Weight};
+pub use model::{Batch, Model, ModelLost, ModelShape, TokenId, Weight};
 pub use narrow::emptied;
 pub use safetensors::Safetensors;
 pub use tokenizer::{

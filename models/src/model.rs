@@ -4,6 +4,7 @@
 //! A model holds weights and the memory of KV pages. It does not know who owns a page.
 
 use kernels::{PageId, RowAddr, Span};
+use std::panic::resume_unwind;
 
 /// Index in the vocabulary.
 pub type TokenId = u32;
@@ -78,7 +79,23 @@ pub enum Weight {
     Influence,
 }
 
+/// Why a model cannot compute any more: its device is gone.
+///
+/// What one of [`Model`]'s methods unwinds with then. Nobody could go on with what it would return,
+/// and no caller between it and the engine's loop has anything to add.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelLost(pub String);
+
+impl ModelLost {
+    /// Unwinds to whoever catches it; unlike a panic it is no bug, and prints nothing.
+    pub fn tell(self) -> ! {
+        resume_unwind(Box::new(self))
+    }
+}
+
 /// Computes logits over KV pages that it holds and the engine owns.
+///
+/// A method unwinds with [`ModelLost`] when there is nothing left to compute with.
 pub trait Model: Send {
     /// The numbers to plan with.
     fn shape(&self) -> &ModelShape;

@@ -5,7 +5,7 @@
 //! below, and all rows of a batch are written before any of them looks.
 
 use kernels::{PageId, RowAddr, Span};
-use models::{Batch, Model, ModelShape, Weight};
+use models::{Batch, Model, ModelLost, ModelShape, Weight};
 use std::sync::{Arc, Mutex};
 
 pub(crate) const LAYERS: usize = 2;
@@ -55,13 +55,15 @@ pub(crate) struct HashModel {
     memory: Memory,
     /// Panics at this forward, to test what becomes of the engine.
     pub(crate) forwards_left: Option<usize>,
+    /// Then its device is gone, which is no bug.
+    pub(crate) is_lost_then: bool,
 }
 
 impl HashModel {
     pub(crate) fn new(shape: ModelShape) -> (Self, Memory) {
         let memory = Memory::default();
         *memory.0.lock().unwrap() = vec![vec![None; shape.page_rows]; shape.pages];
-        (Self { shape, memory: memory.clone(), forwards_left: None }, memory)
+        (Self { shape, memory: memory.clone(), forwards_left: None, is_lost_then: false }, memory)
     }
 
     /// What a query at position `at` sees in `layer`: calls `see` with the number of each row
@@ -93,6 +95,9 @@ impl HashModel {
     /// The states behind the last layer. `weigh` hears of every row seen by a row in a state.
     fn run(&mut self, batch: &Batch<'_>, mut weigh: impl FnMut(u64, usize, u64)) -> Vec<u64> {
         if let Some(left) = &mut self.forwards_left {
+            if *left == 0 && self.is_lost_then {
+                ModelLost("no device any more".to_owned()).tell();
+            }
             *left = left.checked_sub(1).expect("the model breaks down");
         }
         check_batch(batch, &self.shape);

@@ -79,9 +79,21 @@ fn cancelling_ends_with_a_word() {
 
 #[test]
 fn a_panic_of_the_loop_is_told_to_everyone() {
-    let engine = start(Some(5));
-    let (_, first) = submit(&engine, long());
-    let (_, second) = submit(&engine, long());
+    end_is_told(&start(Some(5)), "its loop panicked: the model breaks down");
+}
+
+#[test]
+fn a_lost_device_is_told_to_everyone() {
+    let (mut model, _) = HashModel::new(shape(4, 60));
+    (model.forwards_left, model.is_lost_then) = (Some(5), true);
+    let engine = Engine::start(Box::new(model), None, CONFIG, Arc::new(Ticks::default()));
+    end_is_told(&engine, "the model is lost: no device any more");
+}
+
+/// Who listens when the loop ends, and who asks later, hears why.
+fn end_is_told(engine: &Engine, why: &str) {
+    let (_, first) = submit(engine, long());
+    let (_, second) = submit(engine, long());
     for events in [first, second] {
         let last = events.iter().last();
         let Some(Event::Failed(RequestError::EngineDown(_))) = last else {
@@ -92,5 +104,5 @@ fn a_panic_of_the_loop_is_told_to_everyone() {
     let Err(RequestError::EngineDown(reason)) = engine.put_fragment(spec(&[1], &[2])) else {
         panic!("still working")
     };
-    assert!(reason.contains("the model breaks down"), "{reason}");
+    assert_eq!(reason, why);
 }

@@ -20,7 +20,7 @@ mod weighing;
 pub use random::RandomModel;
 
 use crate::narrow::Narrow;
-use crate::{Batch, Model, ModelShape, Weight};
+use crate::{Batch, Model, ModelLost, ModelShape, Weight};
 use graphs::{Graphs, Way};
 use kernels::cuda::{Gpu, GpuError, Grids, Pinned};
 use kernels::{PageId, Span};
@@ -29,7 +29,7 @@ use std::fmt;
 
 /// A model's weights and KV pages on a GPU, and what computes over them.
 ///
-/// As [`Model`] it panics when the device is lost: nobody could go on with what it would give.
+/// As [`Model`] it unwinds with [`ModelLost`] when the device is lost.
 pub struct GpuDecoder {
     pass: Pass,
     graphs: Graphs,
@@ -242,7 +242,7 @@ impl GpuDecoder {
 
 /// What a call gave.
 fn done<T>(result: Result<T, GpuError>) -> T {
-    result.unwrap_or_else(|error| panic!("{error}"))
+    result.unwrap_or_else(|error| ModelLost(error.to_string()).tell())
 }
 
 impl Model for GpuDecoder {
