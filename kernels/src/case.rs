@@ -6,7 +6,7 @@
 mod gpu;
 
 use crate::cuda::{Gpu, GpuError};
-use crate::{Cpu, add, attention, embed, gated, matmul, rms_norm};
+use crate::{Cpu, add, attention, embed, gated, matmul, random, rms_norm};
 pub use gpu::{GpuTrial, gpu};
 pub(crate) use gpu::{Guarded, rounded, rounded_twice};
 
@@ -78,6 +78,7 @@ pub fn cases() -> Vec<Box<dyn Case>> {
     cases.extend(embed::cases());
     cases.extend(gated::cases());
     cases.extend(matmul::cases());
+    cases.extend(random::cases());
     cases.extend(rms_norm::cases());
     cases
 }

@@ -2,12 +2,14 @@
 //! the same rows.
 
 use super::desk::{Desk, Rows, Sequence};
-use super::limits::Limits;
+use super::record::Record;
 use super::torch::{Peer, Sizes};
+use super::{Args, Part};
 use kernels::KvDtype;
 use kernels::cuda::Gpu;
 use models::{GpuDecoder, LoadOptions, Model as _, RandomModel};
 use serde::Serialize;
+use std::time::Instant;
 
 /// What was measured of a model.
 #[derive(Serialize)]
@@ -18,6 +20,14 @@ pub(super) struct Measured {
     decode: Vec<Decode>,
     joined: Option<Joined>,
     shared: Option<Shared>,
+}
+
+impl Measured {
+    fn begin(model: &str, notes: &[String]) -> Self {
+        let (prefill, decode) = (Vec::new(), Vec::new());
+        let (model, notes) = (model.to_owned(), notes.to_vec());
+        Self { model, notes, prefill, decode, joined: None, shared: None }
+    }
 }
 
 /// A prompt that nothing is known of.
@@ -67,21 +77,21 @@ struct Shared {
     times_faster: f64,
 }
 
-/// Prompts.
-const PREFILLS: [usize; 3] = [512, 4096, 32_768];
-/// Sequences, and rows before each.
-const BATCHES: [usize; 3] = [1, 16, 64];
-const DEPTHS: [usize; 3] = [0, 4096, 32_768];
 /// Steps that are timed, and rows that a sequence decodes at most.
 const STEPS: usize = 32;
 const ROOM: usize = STEPS + super::desk::WARM_STEPS + 1;
 
+/// Rounds of which the best counts, and seconds after which there is no further one.
+const ROUNDS: usize = 3;
+const ROUND_SECONDS: f64 = 5.0;
+
+/// Measures a model part by part, and saves the record after each number.
 pub(super) fn measure(
     gpu: &Gpu,
     name: &str,
-    kv_bytes: usize,
-    (limits, peer): (&Limits, &mut Peer),
-) -> anyhow::Result<Measured> {
+    args: &Args,
+    (record, peer): (&mut Record, &mut Peer),
+) -> anyhow::Result<()> {
     let sizes = match name {
         "8b" => RandomModel::LLAMA_8B,
         "1b" => RandomModel::LLAMA_1B,
@@ -89,46 +99,76 @@ pub(super) fn measure(
     };
     let options = LoadOptions {
         kv_dtype: KvDtype::F16,
-        kv_bytes_gpu: Some(kv_bytes),
+        kv_bytes_gpu: Some(args.kv_bytes),
         ..LoadOptions::default()
     };
     let decoder = GpuDecoder::random(gpu, &sizes, &options)?;
-    let notes = decoder.notes().to_vec();
+    record.report.models.push(Measured::begin(name, decoder.notes()));
+    record.save()?;
     let mut desk = Desk::new(decoder);
     peer.load(&Sizes::of(&sizes));
-    let mut prefill = Vec::new();
-    for tokens in PREFILLS {
-        let (seconds, other) =
-            interleaved(|| one_prefill(&mut desk, tokens), || peer.prefill(tokens))?;
+    for part in &args.parts {
+        eprintln!("{name}: {part:?}");
+        match part {
+            Part::Ops => {}
+            Part::Prefill => prefills(&mut desk, &args.prompts, (record, peer))?,
+            Part::Decode => decodes(&mut desk, args, (record, peer))?,
+            Part::Joined => record.model().joined = joined(&mut desk)?,
+            Part::Shared => record.model().shared = shared(&mut desk)?,
+        }
+        record.save()?;
+    }
+    Ok(())
+}
+
+fn prefills(
+    desk: &mut Desk,
+    prompts: &[usize],
+    (record, peer): (&mut Record, &mut Peer),
+) -> anyhow::Result<()> {
+    for &tokens in prompts {
+        let (seconds, other) = interleaved(|| one_prefill(desk, tokens), || peer.prefill(tokens))?;
         let Some(seconds) = seconds else { continue };
         let products = 2.0 * desk.model.layer_products() as f64 * tokens as f64;
-        prefill.push(Prefill {
+        let share_of_products = products / seconds / 1e12 / record.report.limits.bf16_tflops;
+        record.model().prefill.push(Prefill {
             tokens,
             tokens_per_second: tokens as f64 / seconds,
-            share_of_products: products / seconds / 1e12 / limits.bf16_tflops,
+            share_of_products,
             peer_tokens_per_second: other.map(|seconds| tokens as f64 / seconds),
         });
+        record.save()?;
     }
-    let mut decode = Vec::new();
-    for (batch, depth) in BATCHES.into_iter().flat_map(|b| DEPTHS.map(|depth| (b, depth))) {
+    Ok(())
+}
+
+fn decodes(
+    desk: &mut Desk,
+    args: &Args,
+    (record, peer): (&mut Record, &mut Peer),
+) -> anyhow::Result<()> {
+    let sizes = args.batches.iter().flat_map(|&batch| args.depths.iter().map(move |&d| (batch, d)));
+    for (batch, depth) in sizes {
         let (seconds, other) =
-            interleaved(|| one_decode(&mut desk, batch, depth), || peer.decode(batch, depth))?;
-        let shape = desk.model.shape();
-        let bytes = desk.model.weight_bytes_per_token() + batch * depth * shape.row_bytes;
+            interleaved(|| one_decode(desk, batch, depth), || peer.decode(batch, depth))?;
+        let row_bytes = desk.model.shape().row_bytes;
+        let bytes = desk.model.weight_bytes_per_token() + batch * depth * row_bytes;
+        let copy_gbs = record.report.limits.copy_gbs;
         let rate = |seconds: f64| batch as f64 / seconds;
-        decode.push(Decode {
+        record.model().decode.push(Decode {
             batch,
             depth,
             tokens_per_second: seconds.map(rate),
-            share_of_copy: seconds.map(|s| bytes as f64 / s / 1e9 / limits.copy_gbs),
+            share_of_copy: seconds.map(|s| bytes as f64 / s / 1e9 / copy_gbs),
             peer_tokens_per_second: other.map(rate),
         });
+        record.save()?;
     }
-    let (joined, shared) = (joined(&mut desk)?, shared(&mut desk)?);
-    Ok(Measured { model: name.to_owned(), notes, prefill, decode, joined, shared })
+    Ok(())
 }
 
-/// The best of three rounds of each, one after the other in turn; none where one cannot.
+/// The best of some rounds of each, one after the other in turn; none where one cannot.
+#[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 fn interleaved(
     mut ours: impl FnMut() -> anyhow::Result<Option<f64>>,
     mut theirs: impl FnMut() -> Option<f64>,
@@ -138,9 +178,13 @@ fn interleaved(
         (a, b) => a.or(b),
     };
     let (mut our, mut their) = (None, None);
-    for _ in 0..3 {
+    let begun = Instant::now();
+    for _ in 0..ROUNDS {
         our = best(our, ours()?);
         their = best(their, theirs());
+        if begun.elapsed().as_secs_f64() > ROUND_SECONDS {
+            break;
+        }
     }
     Ok((our, their))
 }
@@ -166,7 +210,7 @@ fn one_decode(desk: &mut Desk, batch: usize, depth: usize) -> anyhow::Result<Opt
 fn joined(desk: &mut Desk) -> anyhow::Result<Option<Joined>> {
     let (fragments, tokens_each, tail) = (8, 4096, 32);
     let (mut prefilled, mut joined) = (f64::INFINITY, f64::INFINITY);
-    for _ in 0..3 {
+    for _ in 0..ROUNDS {
         let all = fragments * tokens_each + tail;
         let Some(seconds) = one_prefill(desk, all)? else { return Ok(None) };
         prefilled = prefilled.min(seconds);
@@ -180,6 +224,9 @@ fn joined(desk: &mut Desk) -> anyhow::Result<Option<Joined>> {
         let Some(mut own) = desk.blank(tail, fragments * tokens_each) else { return Ok(None) };
         let seen: Vec<&Rows> = cached.iter().collect();
         joined = joined.min(desk.prefill(&mut own, tail, &seen)?);
+        if prefilled > ROUND_SECONDS {
+            break;
+        }
     }
     let (prefill_ms, join_ms) = (prefilled * 1e3, joined * 1e3);
     let times_sooner = prefilled / joined;

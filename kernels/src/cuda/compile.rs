@@ -6,10 +6,12 @@
 
 use super::nvrtc::{Nvrtc, Target, options};
 use super::sources::Source;
-use super::table::HEADERS;
+use super::table::{HEADERS, SOURCES};
 use super::{Gpu, GpuError};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 /// Compiles, or finds what was compiled before in `folder`.
 pub(super) fn image(
@@ -75,12 +77,34 @@ const CHECKSUM: usize = 32;
 
 impl Gpu {
     /// Compiles every kernel, or loads what was compiled before: afterwards no launch waits for
-    /// the compiler.
+    /// the compiler. It takes all threads of the machine, as one takes minutes. An imagined device has
+    /// nothing to compile.
     ///
     /// # Errors
     /// When a source does not compile, or the device does not take what it was compiled to.
+    ///
+    /// # Panics
+    /// When a thread cannot be started.
     pub fn compile(&self) -> Result<(), GpuError> {
-        (0..super::table::SOURCES.len()).try_for_each(|source| self.module(source).map(drop))
+        if self.is_imagined() {
+            return Ok(());
+        }
+        let next = AtomicUsize::new(0);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let some = || {
+            loop {
+                let source = next.fetch_add(1, Ordering::Relaxed);
+                if source >= SOURCES.len() {
+                    return Ok(());
+                }
+                self.module(source)?;
+            }
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
+            let ended = |thread: ScopedJoinHandle<'_, _>| thread.join().expect("no thread panics");
+            threads.into_iter().try_for_each(ended)
+        })
     }
 }
 

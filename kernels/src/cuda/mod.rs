@@ -57,6 +57,7 @@ pub use crate::kv_norm::cuda::kv_norm;
 pub use crate::matmul::cuda::{
     Addends, GpuInput, GpuMatrix, GpuMatrixError, MatmulScratch, matmul,
 };
+pub use crate::random::cuda::random;
 pub use crate::rms_norm::cuda::{RowNorm, add_rows, rms_norm};
 pub use crate::rope::cuda::GpuRopeTable;
 pub use crate::sampling::cuda::{

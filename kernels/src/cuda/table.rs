@@ -166,6 +166,7 @@ pub const SOURCES: &[Source] = &[
             Signature("matvec_merge", "ppppiii"),
         ]
     ),
+    source!("random/random.cu", &[Signature("random_bf16", "Pfiii")]),
     source!(
         "rms_norm/rms_norm.cu",
         &[Signature("rms_norm_f32", "PPPPPif"), Signature("rms_norm_bf16", "PPPPPPif")]

@@ -6,7 +6,7 @@ mod matvec;
 use super::PackError;
 use super::matrix::check_shape;
 use crate::BlockFormat;
-use crate::cuda::{Buffer, Gemm, Gpu, GpuError, add_bias, dequantize, gemm};
+use crate::cuda::{Buffer, Gemm, Gpu, GpuError, add_bias, dequantize, gemm, random};
 use half::bf16;
 use std::fmt;
 
@@ -44,6 +44,22 @@ impl GpuMatrix {
     ) -> Result<Self, GpuMatrixError> {
         check_shape(format, rows, cols, bytes.len()).map_err(GpuMatrixError::Shape)?;
         let blocks = copied(gpu, format, bytes).map_err(GpuMatrixError::Gpu)?;
+        Ok(Self { rows, cols, format, blocks, dense: None })
+    }
+
+    /// `rows × cols` random numbers in bf16 of this seed and deviation, made there; see
+    /// [`crate::random`].
+    ///
+    /// # Errors
+    /// When the device has not so much memory left.
+    pub fn random(
+        gpu: &Gpu,
+        (rows, cols): (usize, usize),
+        (seed, deviation): (u64, f32),
+    ) -> Result<Self, GpuError> {
+        let format = BlockFormat::Bf16;
+        let blocks = padded(gpu, format, rows * cols * format.block_bytes())?;
+        random(gpu, seed, deviation, &mut blocks.as_bf16().part(0..rows * cols))?;
         Ok(Self { rows, cols, format, blocks, dense: None })
     }
 
@@ -103,12 +119,16 @@ impl GpuMatrix {
     }
 }
 
-/// Zeros behind floats up to a multiple of 8 of them.
 fn copied(gpu: &Gpu, format: BlockFormat, bytes: &[u8]) -> Result<Buffer<u8>, GpuError> {
-    let unit = if format.is_float() { 8 * format.block_bytes() } else { format.block_bytes() };
-    let blocks = Buffer::zeroed(gpu, bytes.len().next_multiple_of(unit))?;
+    let blocks = padded(gpu, format, bytes.len())?;
     blocks.part(0..bytes.len()).write(bytes)?;
     Ok(blocks)
+}
+
+/// A place for `bytes` bytes, and zeros behind floats up to a multiple of 8 of them.
+fn padded(gpu: &Gpu, format: BlockFormat, bytes: usize) -> Result<Buffer<u8>, GpuError> {
+    let unit = if format.is_float() { 8 * format.block_bytes() } else { format.block_bytes() };
+    Buffer::zeroed(gpu, bytes.next_multiple_of(unit))
 }
 
 /// Device memory that products are made in, made once for all matrices of a model.

@@ -11,6 +11,7 @@ mod uniform;
 pub use choose::{ChoiceScratch, Filters, SampleError, choose, greedy};
 pub use logprob::{log_sum_exp, top};
 pub use penalties::{Penalties, PenaltyScratch, penalize};
+pub(crate) use uniform::philox;
 pub use uniform::uniform;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub fn uniform(seed: u64, counter: u64) -> f64 {
 }
 
 /// Philox4x32 with 10 rounds.
-pub(super) fn philox(mut x: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+pub(crate) fn philox(mut x: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..10 {
         let a = u64::from(x[0]) * 0xD251_1F53;
         let b = u64::from(x[2]) * 0xCD9E_8D57;

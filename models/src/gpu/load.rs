@@ -54,7 +54,8 @@ impl GpuDecoder {
         Ok((decoder, info))
     }
 
-    /// A model of these sizes with random weights in bf16, to measure: what it says means nothing.
+    /// A model of these sizes with random weights in bf16, made on the device and always the same: to
+    /// measure, as what it says means nothing.
     ///
     /// # Errors
     /// When the device cannot hold or run it.
@@ -63,7 +64,7 @@ impl GpuDecoder {
         model: &RandomModel,
         options: &LoadOptions,
     ) -> Result<Self, LoadError> {
-        let supply = Supply::random(model.largest());
+        let supply = Supply::Random { made: 0 };
         Self::build(gpu, (model.description(), supply), options, [0; 32])
     }
 

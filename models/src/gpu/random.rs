@@ -54,12 +54,6 @@ impl RandomModel {
         tied: true,
     };
 
-    /// Numbers of the largest matrix.
-    pub(super) fn largest(&self) -> usize {
-        let heads = (self.heads + 2 * self.kv_heads) * self.head_dim;
-        self.dim * self.vocab.max(2 * self.ffn).max(heads)
-    }
-
     pub(super) fn description(&self) -> Description {
         let Self { dim, heads, kv_heads, head_dim, ffn, vocab, layers, context, tied } = *self;
         Description {

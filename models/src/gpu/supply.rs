@@ -2,7 +2,6 @@
 
 use crate::LoadError;
 use crate::shelf::Shelf;
-use half::bf16;
 use kernels::BlockFormat;
 use kernels::cuda::{Gpu, GpuMatrix, GpuMatrixError};
 
@@ -10,31 +9,19 @@ use kernels::cuda::{Gpu, GpuMatrix, GpuMatrixError};
 pub(super) enum Supply<'a> {
     /// A file's.
     File(Shelf<'a>),
-    /// Small numbers in bf16, the same in each matrix: enough for the largest.
-    Random(Vec<u8>),
+    /// Random numbers in bf16, made on the device: of each matrix their own.
+    Random {
+        /// Matrices so far: the seed of the next.
+        made: u64,
+    },
 }
 
 impl Supply<'_> {
-    /// Numbers for matrices of up to `most` of them: plus or minus 1/64 to 1/32.
-    pub(super) fn random(most: usize) -> Self {
-        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-        let mut bytes = Vec::with_capacity(most.next_multiple_of(4) * 2);
-        while bytes.len() < most * 2 {
-            // Marsaglia's xorshift: four numbers, each a sign and seven bits behind the point.
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            let numbers = state & 0x807F_807F_807F_807F | SIXTY_FOURTHS;
-            bytes.extend_from_slice(&numbers.to_le_bytes());
-        }
-        Self::Random(bytes)
-    }
-
     /// How the matrix of this name is stored, if there is one.
     pub(super) fn format(&self, name: &str) -> Option<BlockFormat> {
         match self {
             Self::File(shelf) => shelf.format(name),
-            Self::Random(_) => Some(BlockFormat::Bf16),
+            Self::Random { .. } => Some(BlockFormat::Bf16),
         }
     }
 
@@ -48,10 +35,9 @@ impl Supply<'_> {
         let rows = named.iter().map(|(_, rows)| rows).sum();
         let shelf = match self {
             Self::File(shelf) => shelf,
-            Self::Random(bytes) => {
-                let bytes = &bytes[..rows * cols * size_of::<bf16>()];
-                let matrix = GpuMatrix::new(gpu, BlockFormat::Bf16, (rows, cols), bytes);
-                return matrix.map_err(|error| refused("random weights", error));
+            Self::Random { made } => {
+                *made += 1;
+                return Ok(GpuMatrix::random(gpu, (rows, cols), (*made, DEVIATION))?);
             }
         };
         let mut tensors = Vec::with_capacity(named.len());
@@ -78,14 +64,14 @@ impl Supply<'_> {
     pub(super) fn norm(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
         match self {
             Self::File(shelf) => shelf.norm(name, len),
-            Self::Random(_) => Ok(vec![1.0; len]),
+            Self::Random { .. } => Ok(vec![1.0; len]),
         }
     }
 
     pub(super) fn bias(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
         match self {
             Self::File(shelf) => shelf.bias(name, len),
-            Self::Random(_) => Ok(vec![0.0; len]),
+            Self::Random { .. } => Ok(vec![0.0; len]),
         }
     }
 
@@ -93,7 +79,7 @@ impl Supply<'_> {
     pub(super) fn finish(&self) -> Result<(), LoadError> {
         match self {
             Self::File(shelf) => shelf.finish(),
-            Self::Random(_) => Ok(()),
+            Self::Random { .. } => Ok(()),
         }
     }
 }
@@ -105,5 +91,5 @@ fn refused(name: &str, error: GpuMatrixError) -> LoadError {
     }
 }
 
-/// Four times 1/64 in bf16.
-const SIXTY_FOURTHS: u64 = 0x3C80_3C80_3C80_3C80;
+/// Of random weights: near what Llamas are initialised with, so activations stay of ordinary size.
+const DEVIATION: f32 = 0.02;

@@ -5,7 +5,7 @@ use crate::desk::{Desk, TINY, Written, difference, load, load_on, options, same_
 use kernels::case::gpu;
 use kernels::cuda::Gpu;
 use kernels::{MASS_ONE, PageId, RowAddr, Run, Span};
-use models::{Batch, KvDtype, LoadOptions, Model, Weight};
+use models::{Batch, GpuDecoder, KvDtype, LoadOptions, Model, RandomModel, Weight};
 
 /// Rows of pages here: a fragment takes several, and fills none evenly.
 const PAGE_ROWS: usize = 4;
@@ -198,4 +198,35 @@ fn rows_come_back_as_they_went_and_land_where_they_are_put() {
         let moved = [pages[0], pages[1], PageId(30)];
         assert_eq!(desk.model.digest(&moved, 10), digest, "{kv_dtype}");
     }
+}
+
+/// Sizes of which no two are the same, with an output matrix of its own.
+const RANDOM: RandomModel = RandomModel {
+    dim: 96,
+    heads: 6,
+    kv_heads: 2,
+    head_dim: 32,
+    ffn: 160,
+    vocab: 256,
+    layers: 2,
+    context: 512,
+    tied: false,
+};
+
+#[test]
+fn a_random_model_says_the_same_each_time() {
+    let gpu = gpu();
+    let given = [false, false, true].map(|tied| {
+        let sizes = RandomModel { tied, ..RANDOM };
+        steps(GpuDecoder::random(&gpu, &sizes, &fine()).expect("a small model")).tail
+    });
+    if gpu.is_imagined() {
+        return;
+    }
+    assert!(same_bits(&given[0], &given[1]), "weights are of the sizes alone");
+    assert!(given[0].iter().all(|x| x.is_finite()) && !same_bits(&given[0], &given[2]));
+    let squares: f32 = given[0].iter().map(|x| x * x).sum();
+    let size = (squares / given[0].len() as f32).sqrt();
+    // A normed row of 96 numbers times weights of deviation 0.02.
+    assert!((0.1..0.4).contains(&size), "logits are of ordinary size: {size}");
 }
