@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod asked;
 mod board;
 mod commit;
 mod fragments;

@@ -106,6 +106,13 @@ pub(crate) struct Admission {
     pub(crate) overlay: Vec<PageId>,
 }
 
+impl Forward {
+    /// Own rows whose logits are wanted.
+    pub(crate) fn logits_rows(&self) -> Range<usize> {
+        self.rows.end - self.logits..self.rows.end
+    }
+}
+
 impl Plan {
     /// Forgets everything but the memory it took.
     pub(crate) fn clear(&mut self) {

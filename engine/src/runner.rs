@@ -2,6 +2,7 @@
 
 use crate::{
     Clock, TokenLogprob,
+    asked::Asked,
     plan::{Adopted, Forward, Plan, Probe},
     policy::Scores,
     rows::Rows,
@@ -18,7 +19,7 @@ pub(crate) struct Runner {
     clock: Arc<dyn Clock>,
     sampler: Sampler,
     rows: Rows,
-    logits: Vec<f32>,
+    asked: Asked,
 }
 
 /// What a run gave, in the plan's order.
@@ -57,8 +58,8 @@ pub(crate) struct Forwarded {
 
 impl Runner {
     pub(crate) fn new(model: Box<dyn Model>, clock: Arc<dyn Clock>) -> Self {
-        let (sampler, rows) = (Sampler::default(), Rows::default());
-        Self { model, clock, sampler, rows, logits: Vec::new() }
+        let (sampler, rows, asked) = (Sampler::default(), Rows::default(), Asked::default());
+        Self { model, clock, sampler, rows, asked }
     }
 
     pub(crate) fn shape(&self) -> &ModelShape {
@@ -79,22 +80,22 @@ impl Runner {
         if plan.encodes.is_empty() && plan.repairs.is_empty() && plan.forwards.is_empty() {
             return;
         }
-        let Self { model, clock, sampler, rows, logits } = self;
+        let Self { model, clock, sampler, rows, asked } = self;
         let started = clock.now();
         rows.with_batch(plan, state, |batch| {
             outcome.join = clock.now().saturating_sub(started);
-            model.forward(batch, logits);
-            let (asked, vocab) = (batch.logits_rows.len(), state.shape.vocab);
-            assert_eq!(logits.len(), asked * vocab, "logits of every asked row");
+            asked.forward((plan, state), batch, &mut **model);
         });
         outcome.took = clock.now().saturating_sub(started);
-        let mut logits = logits.chunks_exact_mut(state.shape.vocab);
+        let mut places = 0..;
         outcome.forwards.extend(plan.forwards.iter().map(|forward: &Forward| {
             let sequence = state.running[&forward.id].sequence().expect("sequences are forwarded");
             let mut forwarded = Forwarded::default();
-            for row in forward.rows.end - forward.logits..forward.rows.end {
-                let logits = logits.next().expect("logits were counted");
-                sampler.read(sequence, row, logits, &mut forwarded);
+            for (row, place) in forward.logits_rows().zip(&mut places) {
+                let choice = asked.choice(place);
+                if !choice.is_some_and(|of| sampler.read_choice(sequence, of, &mut forwarded)) {
+                    sampler.read(sequence, row, asked.row(place, &mut **model), &mut forwarded);
+                }
             }
             forwarded
         }));
@@ -126,7 +127,8 @@ impl Runner {
 
     /// Forwards the rows of a probe.
     fn score(&mut self, probe: &Probe, state: &State) -> Probed {
-        let Self { model, rows, logits, .. } = self;
+        let Self { model, rows, asked, .. } = self;
+        let logits = &mut asked.logits;
         let sequence = state.running[&probe.id].sequence().expect("sequences are probed");
         let places = &sequence.repair.as_ref().expect("only joined rows are scored").places;
         let mut probed = Probed::Deviations(Vec::new());

@@ -1,8 +1,9 @@
 //! From a row's logits to scores and to the next token, as the request asks.
 
-use crate::{TokenLogprob, runner::Forwarded, sequence::Sequence};
+use crate::{Sampling, TokenLogprob, runner::Forwarded, sequence::Sequence};
 use kernels::{
-    ChoiceScratch, Filters, Penalties, PenaltyScratch, choose, log_sum_exp, penalize, top, uniform,
+    Choice, ChoiceScratch, Filters, Penalties, PenaltyScratch, choose, log_sum_exp, penalize, top,
+    uniform,
 };
 use models::TokenId;
 
@@ -56,27 +57,68 @@ impl Sampler {
             into.next = Some((token, raw.map(|(sum, top)| self.logprob(token, sum, top))));
             return;
         }
-        let penalties = Penalties {
-            repetition: sampling.repetition_penalty,
-            presence: sampling.presence_penalty,
-            frequency: sampling.frequency_penalty,
-        };
-        let tail = &request.composition.tail;
+        let (penalties, tail) = (penalties(sampling), &request.composition.tail);
         penalize(logits, &penalties, tail, sequence.output(), &mut self.penalty);
-        let filters = Filters {
-            temperature: sampling.temperature,
-            top_k: sampling.top_k,
-            top_p: sampling.top_p,
-            min_p: sampling.min_p,
-        };
+        let filters = filters(sampling);
         let u = uniform(sampling.seed, position as u64);
         let token = choose(logits, &filters, u, &mut self.choice)
             .unwrap_or_else(|error| panic!("no next token: {error}"));
         into.next = Some((token, raw.map(|(sum, top)| self.logprob(token, sum, top))));
     }
 
+    /// The next token, by what a choice among tokens is made of at
+    /// [`temperature_of_choice`]. `false` where that leaves it open, and [`Self::read`] is to tell.
+    ///
+    /// # Panics
+    /// When a logit is no number: the model is broken.
+    pub(crate) fn read_choice(
+        &mut self,
+        sequence: &Sequence,
+        choice: &Choice,
+        into: &mut Forwarded,
+    ) -> bool {
+        let (sampling, position) = (&sequence.request.sampling, sequence.output().len());
+        let token = sampling.forced.get(position).copied().or_else(|| {
+            let u = uniform(sampling.seed, position as u64);
+            choice
+                .choose(&filters(sampling), u, &mut self.choice)
+                .unwrap_or_else(|error| panic!("no next token: {error}"))
+        });
+        into.next = token.map(|token| (token, None));
+        token.is_some()
+    }
+
     fn logprob(&self, token: TokenId, sum: f32, top: Vec<(TokenId, f32)>) -> TokenLogprob {
         TokenLogprob { token, logprob: self.raw[token as usize] - sum, top }
+    }
+}
+
+/// The temperature of the choice that may be all that is asked of a sequence's own row `row`; none where
+/// its logits are wanted: to score, to penalize tokens, or to choose among too many.
+pub(crate) fn temperature_of_choice(sequence: &Sequence, row: usize) -> Option<f32> {
+    let sampling = &sequence.request.sampling;
+    let is_scored = !sequence.scores_told || sequence.request.logprobs.is_some();
+    if is_scored || row + 1 != sequence.own.len() || !sequence.wants_token() {
+        return None;
+    }
+    if sequence.output().len() < sampling.forced.len() {
+        return Some(0.0);
+    }
+    let filters = filters(sampling);
+    let is_enough = penalties(sampling) == Penalties::OFF && filters.may_keep_few();
+    is_enough.then_some(filters.temperature)
+}
+
+fn filters(sampling: &Sampling) -> Filters {
+    let Sampling { temperature, top_k, top_p, min_p, .. } = *sampling;
+    Filters { temperature, top_k, top_p, min_p }
+}
+
+fn penalties(sampling: &Sampling) -> Penalties {
+    Penalties {
+        repetition: sampling.repetition_penalty,
+        presence: sampling.presence_penalty,
+        frequency: sampling.frequency_penalty,
     }
 }
 

@@ -58,6 +58,6 @@ pub use rms_norm::rms_norm;
 pub use rope::{RopeStyle, RopeTable};
 pub use run::{HiddenRows, Run, Span, Tempered};
 pub use sampling::{
-    ChoiceScratch, Filters, Penalties, PenaltyScratch, SampleError, choose, greedy, log_sum_exp,
-    penalize, top, uniform,
+    Choice, ChoiceScratch, Filters, Penalties, PenaltyScratch, SampleError, choose, greedy,
+    log_sum_exp, penalize, top, uniform,
 };

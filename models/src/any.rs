@@ -1,6 +1,6 @@
 //! A decoder wherever it runs.
 
-use crate::{Batch, Decoder, GpuDecoder, Model, ModelShape, Weight};
+use crate::{Batch, Choices, Decoder, GpuDecoder, Model, ModelShape, Weight};
 use kernels::PageId;
 
 /// A decoder on the CPU or on a GPU.
@@ -51,6 +51,10 @@ impl Model for AnyDecoder {
 
     fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
         either!(self, decoder => decoder.forward(batch, logits));
+    }
+
+    fn choices(&mut self) -> Option<&mut dyn Choices> {
+        either!(self, decoder => decoder.choices())
     }
 
     fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64], logits: &mut Vec<f32>) {

@@ -1,7 +1,7 @@
 //! Models: weights, tokenizer, chat template, the decoder's forward pass, and the catalogue.
 //!
 //! Does not know what a fragment or a join policy is: it forwards batches of rows over runs of KV
-//! pages and returns logits.
+//! pages and returns logits, or what choices among tokens are made of.
 
 // Not `forbid`: `weights.rs` maps files, the one place that expects unsafe code.
 #![deny(unsafe_code)]
@@ -37,7 +37,7 @@ pub use gpu::{GpuDecoder, RandomModel};
 pub use kernels::{Isa, KvDtype};
 pub use load::{KV_VERSION, LoadOptions, Loaded, ModelInfo, load, load_text, physical_cores};
 pub use load_error::LoadError;
-pub use model::{Batch, Model, ModelLost, ModelShape, TokenId, Weight};
+pub use model::{Batch, Choices, Model, ModelLost, ModelShape, TokenId, Weight};
 pub use narrow::emptied;
 pub use safetensors::Safetensors;
 pub use tokenizer::{

@@ -3,7 +3,7 @@
 //!
 //! A model holds weights and the memory of KV pages. It does not know who owns a page.
 
-use kernels::{PageId, RowAddr, Span};
+use kernels::{Choice, PageId, RowAddr, Span};
 use std::panic::resume_unwind;
 
 /// Index in the vocabulary.
@@ -106,6 +106,11 @@ pub trait Model: Send {
     /// the other rows of the batch.
     fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>);
 
+    /// The same model where it can keep rows of logits to itself; none where they are at hand anyway.
+    fn choices(&mut self) -> Option<&mut dyn Choices> {
+        None
+    }
+
     /// Does what [`Model::forward`] does, and adds to `mass` what each row of the one span's runs
     /// weighs with them, summed over heads and layers, one run after another.
     ///
@@ -134,4 +139,25 @@ pub trait Model: Send {
     /// Hash of the KV bytes of the first `rows` rows of `pages` (all layers, K and V, in a
     /// canonical order that does not depend on what lies behind `rows`).
     fn digest(&self, pages: &[PageId], rows: usize) -> [u8; 32];
+}
+
+/// A model whose logits are far from the engine: it says what choices are made of, and hands out rows
+/// where that is not enough. On a GPU ([`crate::GpuDecoder`]) a row is some hundred times as long.
+pub trait Choices {
+    /// Does what [`Model::forward`] does, but keeps the logits: fills `choices` with what a choice is
+    /// made of for each row whose logits are wanted, at its temperature. Where every temperature is 0,
+    /// no more is wanted than the likeliest token.
+    fn forward_to_choices(
+        &mut self,
+        batch: &Batch<'_>,
+        temperatures: &[f32],
+        choices: &mut Vec<Choice>,
+    );
+
+    /// Makes `logits` those of the row that has this place among `logits_rows` of the batch that was
+    /// forwarded last.
+    ///
+    /// # Panics
+    /// When it may have none.
+    fn logits_of(&mut self, place: usize, logits: &mut Vec<f32>);
 }

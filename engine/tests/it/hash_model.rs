@@ -4,9 +4,12 @@
 //! Two layers, as in a decoder: a layer's KV of a row is a hash of what the row saw in the layers
 //! below, and all rows of a batch are written before any of them looks.
 
-use kernels::{PageId, RowAddr, Span};
-use models::{Batch, Model, ModelLost, ModelShape, Weight};
-use std::sync::{Arc, Mutex};
+use kernels::{Choice, PageId, RowAddr, Span};
+use models::{Batch, Choices, Model, ModelLost, ModelShape, Weight};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 pub(crate) const LAYERS: usize = 2;
 
@@ -57,13 +60,42 @@ pub(crate) struct HashModel {
     pub(crate) forwards_left: Option<usize>,
     /// Then its device is gone, which is no bug.
     pub(crate) is_lost_then: bool,
+    /// Keeps logits to itself, and gives choices with so many of the likeliest tokens.
+    pub(crate) offers: Option<usize>,
+    pub(crate) given: Given,
+    /// Logits of the batch that was forwarded last, where only choices of it were given.
+    kept: Vec<f32>,
+}
+
+/// How many rows a model gave, and how many choices.
+#[derive(Clone, Default)]
+pub(crate) struct Given {
+    rows: Arc<AtomicUsize>,
+    choices: Arc<AtomicUsize>,
+}
+
+impl Given {
+    /// Rows, and choices.
+    pub(crate) fn counts(&self) -> [usize; 2] {
+        [&self.rows, &self.choices].map(|count| count.load(Ordering::Relaxed))
+    }
 }
 
 impl HashModel {
     pub(crate) fn new(shape: ModelShape) -> (Self, Memory) {
         let memory = Memory::default();
         *memory.0.lock().unwrap() = vec![vec![None; shape.page_rows]; shape.pages];
-        (Self { shape, memory: memory.clone(), forwards_left: None, is_lost_then: false }, memory)
+        let (given, kept) = (Given::default(), Vec::new());
+        let model = Self {
+            shape,
+            memory: memory.clone(),
+            forwards_left: None,
+            is_lost_then: false,
+            offers: None,
+            given,
+            kept,
+        };
+        (model, memory)
     }
 
     /// What a query at position `at` sees in `layer`: calls `see` with the number of each row
@@ -146,6 +178,12 @@ impl Model for HashModel {
     fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
         let state = self.run(batch, |_, _, _| {});
         self.logits(batch, &state, logits);
+        self.kept.clear();
+        self.given.rows.fetch_add(batch.logits_rows.len(), Ordering::Relaxed);
+    }
+
+    fn choices(&mut self) -> Option<&mut dyn Choices> {
+        self.offers.is_some().then_some(self)
     }
 
     fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64], logits: &mut Vec<f32>) {
@@ -194,6 +232,34 @@ impl Model for HashModel {
         let memory = self.memory.0.lock().unwrap();
         let all = pages.iter().flat_map(|page| &memory[page.0 as usize]);
         digest_of(all.take(rows).map(|row| row.expect("a digested row was written")))
+    }
+}
+
+impl Choices for HashModel {
+    fn forward_to_choices(
+        &mut self,
+        batch: &Batch<'_>,
+        temperatures: &[f32],
+        choices: &mut Vec<Choice>,
+    ) {
+        let state = self.run(batch, |_, _, _| {});
+        let mut kept = std::mem::take(&mut self.kept);
+        self.logits(batch, &state, &mut kept);
+        self.kept = kept;
+        assert_eq!(temperatures.len(), batch.logits_rows.len(), "a temperature for each row");
+        let is_greedy = temperatures.iter().all(|&temperature| temperature == 0.0);
+        let count = self.offers.filter(|_| !is_greedy).unwrap_or(0);
+        let rows = self.kept.chunks(self.shape.vocab).zip(temperatures);
+        choices.clear();
+        choices.extend(rows.map(|(row, &temperature)| Choice::of(row, temperature, count)));
+        self.given.choices.fetch_add(temperatures.len(), Ordering::Relaxed);
+    }
+
+    fn logits_of(&mut self, place: usize, logits: &mut Vec<f32>) {
+        let vocab = self.shape.vocab;
+        logits.clear();
+        logits.extend_from_slice(&self.kept[place * vocab..(place + 1) * vocab]);
+        self.given.rows.fetch_add(1, Ordering::Relaxed);
     }
 }
 

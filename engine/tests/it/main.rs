@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed, helpers included")]
 
+mod choices;
 mod hash_model;
 mod identity;
 mod oracle;

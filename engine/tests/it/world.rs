@@ -1,6 +1,6 @@
 //! An engine driven step by step over the hash model, with readers that remember what they heard.
 
-use crate::hash_model::{HashModel, Memory};
+use crate::hash_model::{Given, HashModel, Memory};
 use engine::{
     Clock, Composition, Config, Core, Engine, Event, FragmentInfo, FragmentSpec, JoinPolicy,
     Priority, Request, RequestError, Sampling, SequenceId, Tier,
@@ -31,19 +31,29 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) core: Core,
     pub(crate) shape: ModelShape,
+    /// What the model gave so far.
+    pub(crate) given: Given,
     memory: Memory,
 }
 
 impl World {
     pub(crate) fn new(shape: ModelShape, config: Config) -> Self {
-        Self::over(shape, config, None)
+        Self::over(shape, config, None, None)
     }
 
-    pub(crate) fn over(shape: ModelShape, config: Config, tier: Option<Box<dyn Tier>>) -> Self {
-        let (model, memory) = HashModel::new(shape.clone());
+    /// A world over a tier, whose model may offer choices of so many tokens.
+    pub(crate) fn over(
+        shape: ModelShape,
+        config: Config,
+        tier: Option<Box<dyn Tier>>,
+        offers: Option<usize>,
+    ) -> Self {
+        let (mut model, memory) = HashModel::new(shape.clone());
+        model.offers = offers;
+        let given = model.given.clone();
         let clock = Arc::new(Ticks::default());
         let (engine, core) = Engine::stepwise(Box::new(model), None, config, clock, tier);
-        Self { engine, core, shape, memory }
+        Self { engine, core, shape, given, memory }
     }
 
     /// One step; then the books are checked, and what nobody owns becomes unreadable.

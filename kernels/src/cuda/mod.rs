@@ -60,9 +60,7 @@ pub use crate::matmul::cuda::{
 pub use crate::random::cuda::random;
 pub use crate::rms_norm::cuda::{RowNorm, add_rows, rms_norm};
 pub use crate::rope::cuda::GpuRopeTable;
-pub use crate::sampling::cuda::{
-    COUNT_MAX, Choice, GpuChoices, SeenTokens, penalize, penalties_of, softcap,
-};
+pub use crate::sampling::cuda::{GpuChoices, SeenTokens, penalize, penalties_of, softcap};
 
 pub(crate) use launch::{Argument, Shape};
 pub(crate) use sources::Kernel;

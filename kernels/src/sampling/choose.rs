@@ -24,10 +24,11 @@ impl Filters {
     pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
 }
 
-/// Memory of [`choose`], reused between calls.
+/// Memory of choosing, reused between calls.
 #[derive(Clone, Debug, Default)]
 pub struct ChoiceScratch {
-    kept: Vec<Candidate>,
+    pub(super) kept: Vec<Candidate>,
+    pub(super) weights: Vec<f64>,
 }
 
 /// Logits no token can be chosen from: the model's failure, not the caller's.
@@ -86,9 +87,8 @@ pub fn choose(
     if filters.temperature <= 0.0 {
         return Ok(likeliest);
     }
-    let max = logits[likeliest as usize];
-    let temperature = f64::from(filters.temperature);
-    let weigh = |c: &Candidate| ((f64::from(c.logit) - f64::from(max)) / temperature).exp();
+    let weight = weight_of(logits[likeliest as usize], filters.temperature);
+    let weigh = |c: &Candidate| weight(c.logit);
     let kept = &mut scratch.kept;
     kept.clear();
     kept.extend(logits.iter().enumerate().map(|(t, &logit)| Candidate { token: t as u32, logit }));
@@ -104,6 +104,22 @@ pub fn choose(
         let min = f64::from(filters.min_p).min(1.0);
         kept.retain(|c| weigh(c) >= min);
     }
+    fall(kept, weight, u)
+}
+
+/// What a logit weighs beside the largest, at a temperature: its share but for the sum of all.
+pub(super) fn weight_of(max: f32, temperature: f32) -> impl Fn(f32) -> f64 + Copy {
+    let (max, temperature) = (f64::from(max), f64::from(temperature));
+    move |logit| ((f64::from(logit) - max) / temperature).exp()
+}
+
+/// The token that `u` falls on among those that are kept.
+pub(super) fn fall(
+    kept: &mut [Candidate],
+    weight: impl Fn(f32) -> f64,
+    u: f64,
+) -> Result<u32, SampleError> {
+    let weigh = |c: &Candidate| weight(c.logit);
     kept.sort_unstable_by_key(|c| c.token);
     let total: f64 = kept.iter().map(weigh).sum();
     let mut left = u * total;

@@ -5,8 +5,8 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Penalties, SampleError};
-use crate::cuda::{Argument, Buffer, Gpu, GpuError, Kernel, Shape};
+use super::{Choice, Penalties, SampleError};
+use crate::cuda::{Argument, Buffer, Gpu, GpuError, Kernel, Pinned, Shape};
 
 /// `x = cap · tanh(x / cap)`, the first `count` elements.
 ///
@@ -73,7 +73,8 @@ pub fn penalize(
     }
 }
 
-/// What choices among tokens are made of, for rows of logits: memory that is used again and again.
+/// What choices among tokens are made of, for rows of logits: memory that is used again and again, and
+/// does not move, so that launches of [`Self::find`] can be recorded.
 #[derive(Debug)]
 pub struct GpuChoices {
     rows: usize,
@@ -89,34 +90,35 @@ pub struct GpuChoices {
     /// `[rows, count]`, and their logits.
     tokens: Buffer<u32>,
     values: Buffer<f32>,
+    on_host: OnHost,
 }
 
-/// What a choice among the tokens of one row is made of.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Choice {
-    /// The token with the largest logit, the lowest among equals; see [`crate::greedy`].
-    pub likeliest: Result<u32, SampleError>,
-    /// The largest logit.
-    pub max: f32,
-    /// See [`crate::log_sum_exp`].
-    pub log_sum_exp: f32,
-    /// `Σ exp((logit - max) / temperature)`; 0 at temperature 0.
-    pub tempered: f64,
-    /// The tokens with the largest logits, as [`crate::top`] gives them.
-    pub top: Vec<(u32, f32)>,
+/// What goes to the device and comes from it, as the host has it.
+#[derive(Debug)]
+struct OnHost {
+    temperatures: Pinned<f32>,
+    likeliest: Pinned<[u32; 2]>,
+    totals: Pinned<[f64; 3]>,
+    tokens: Pinned<u32>,
+    values: Pinned<f32>,
 }
 
 impl GpuChoices {
-    /// Room for `rows` rows of `vocab` logits, of which the `count` largest are wanted.
+    /// The most tokens of a row that can be found, of so many.
+    pub fn count_max(vocab: usize) -> usize {
+        Choice::TOP_MAX.min(KEYS_MAX / vocab.div_ceil(PART).max(1))
+    }
+
+    /// Room for `rows` rows of `vocab` logits, of which the `count` largest can be found.
     ///
     /// # Errors
-    /// When the device has not so much memory left.
+    /// When the device has not so much memory left, or the host none that stays in place.
     ///
     /// # Panics
-    /// When more are wanted than [`COUNT_MAX`], or of so many logits.
+    /// When it is to be more than [`Self::count_max`].
     pub fn new(gpu: &Gpu, rows: usize, vocab: usize, count: usize) -> Result<Self, GpuError> {
         let parts = vocab.div_ceil(PART);
-        assert!(count <= COUNT_MAX && parts * count <= KEYS_MAX, "the {count} largest of {vocab}");
+        assert!(count <= Self::count_max(vocab), "the {count} largest of {vocab}");
         Ok(Self {
             rows,
             vocab,
@@ -129,25 +131,55 @@ impl GpuChoices {
             totals: Buffer::zeroed(gpu, rows)?,
             tokens: Buffer::zeroed(gpu, rows * count)?,
             values: Buffer::zeroed(gpu, rows * count)?,
+            on_host: OnHost {
+                temperatures: Pinned::zeroed(gpu, rows)?,
+                likeliest: Pinned::zeroed(gpu, rows)?,
+                totals: Pinned::zeroed(gpu, rows)?,
+                tokens: Pinned::zeroed(gpu, rows * count)?,
+                values: Pinned::zeroed(gpu, rows * count)?,
+            },
         })
     }
 
-    /// What each row's logits are divided by: to be written before [`Self::find`].
-    pub fn temperatures(&mut self) -> &mut Buffer<f32> {
-        &mut self.temperatures
+    /// The most tokens of a row that there is room for.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
-    /// Finds what the choices of the first `rows` rows of `logits` are made of.
+    /// What the logits of the first rows are divided by, for what is found from now on; of others
+    /// nothing is asked but the likeliest token.
     ///
     /// # Errors
     /// When the device is lost.
     ///
     /// # Panics
-    /// When there is no room for so many rows, or no logits.
-    pub fn find(&mut self, gpu: &Gpu, logits: &Buffer<f32>, rows: usize) -> Result<(), GpuError> {
-        let Self { vocab, count, .. } = *self;
+    /// When there is no room for so many rows.
+    pub fn set_temperatures(&mut self, temperatures: &[f32]) -> Result<(), GpuError> {
+        let staged = self.on_host.temperatures.numbers()?;
+        let (first, others) = staged.split_at_mut(temperatures.len());
+        first.copy_from_slice(temperatures);
+        others.fill(0.0);
+        self.on_host.temperatures.upload(0..self.rows, &mut self.temperatures)
+    }
+
+    /// Finds what the choices of the first `rows` rows of `logits` are made of, with the `count`
+    /// largest.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    ///
+    /// # Panics
+    /// When there is no room for so many, or no logits.
+    pub fn find(
+        &mut self,
+        gpu: &Gpu,
+        logits: &Buffer<f32>,
+        (rows, count): (usize, usize),
+    ) -> Result<(), GpuError> {
+        let vocab = self.vocab;
         let parts = vocab.div_ceil(PART);
         assert!(rows <= self.rows && logits.len() >= rows * vocab, "{rows} rows of {vocab}");
+        assert!(count <= self.count, "the {count} largest, with room for {}", self.count);
         let counts = [parts, vocab, count].map(Argument::count);
         let [parts_argument, vocab, count] = counts;
         let temperatures = Argument::from(&self.temperatures);
@@ -180,20 +212,34 @@ impl GpuChoices {
         &self.likeliest
     }
 
-    /// What [`Self::find`] found of the first `rows` rows, after waiting for it.
+    /// Fills `choices` with what [`Self::find`] found of the first `rows` rows, with the `count` largest
+    /// as it was told, after waiting for it once; for no rows it does not wait.
     ///
     /// # Errors
     /// When the device is lost.
     ///
     /// # Panics
-    /// When there are fewer rows.
-    pub fn read(&self, rows: usize) -> Result<Vec<Choice>, GpuError> {
-        let likeliest = self.likeliest.part(0..rows).to_vec()?;
-        let totals = self.totals.part(0..rows).to_vec()?;
-        let tokens = self.tokens.part(0..rows * self.count).to_vec()?;
-        let values = self.values.part(0..rows * self.count).to_vec()?;
-        let choice = |row: usize| {
-            let top = row * self.count..(row + 1) * self.count;
+    /// When there is no room for so many.
+    pub fn read(
+        &mut self,
+        (rows, count): (usize, usize),
+        choices: &mut Vec<Choice>,
+    ) -> Result<(), GpuError> {
+        choices.clear();
+        if rows == 0 {
+            return Ok(());
+        }
+        let OnHost { likeliest, totals, tokens, values, .. } = &mut self.on_host;
+        likeliest.download(&self.likeliest.part(0..rows), 0)?;
+        totals.download(&self.totals.part(0..rows), 0)?;
+        if count > 0 {
+            tokens.download(&self.tokens.part(0..rows * count), 0)?;
+            values.download(&self.values.part(0..rows * count), 0)?;
+        }
+        let (likeliest, totals) = (likeliest.numbers()?, totals.numbers()?);
+        let (tokens, values) = (tokens.numbers()?, values.numbers()?);
+        choices.extend((0..rows).map(|row| {
+            let top = row * count..(row + 1) * count;
             let pairs = tokens[top.clone()].iter().copied().zip(values[top].iter().copied());
             let [max, log_sum_exp, tempered] = totals[row];
             Choice {
@@ -207,16 +253,13 @@ impl GpuChoices {
                 tempered,
                 top: pairs.filter(|&(token, _)| token != u32::MAX).collect(),
             }
-        };
-        Ok((0..rows).map(choice).collect())
+        }));
+        Ok(())
     }
 }
 
 /// Logits that a block of the first kernel takes.
 const PART: usize = 4096;
-
-/// Most tokens that are found for a row.
-pub const COUNT_MAX: usize = 256;
 
 /// Keys that the second kernel takes of a row.
 const KEYS_MAX: usize = 16 << 10;

@@ -1,6 +1,7 @@
 //! Decode steps that are issued by one call: recorded for a number of rows, and issued again for every
 //! step that launches the same.
 
+use super::pass::End;
 use super::plans::Plans;
 use kernels::cuda::{Graph, Launches};
 
@@ -12,6 +13,7 @@ pub(super) struct Graphs {
 
 struct Step {
     rows: usize,
+    end: End,
     launches: Vec<Launches>,
     /// None: issued once, op by op, so that all it needs is compiled and chosen.
     graph: Option<Graph>,
@@ -42,19 +44,20 @@ impl Graphs {
         (filled <= most.min(ROWS_MAX)).then_some(filled)
     }
 
-    /// How to issue a step of so many rows by these plans.
-    pub(super) fn way(&mut self, rows: usize, plans: &Plans) -> Way<'_> {
+    /// How to issue a step of so many rows that ends so, by these plans.
+    pub(super) fn way(&mut self, (rows, end): (usize, End), plans: &Plans) -> Way<'_> {
         if !self.are_used {
             return Way::Plain;
         }
         let known = self.steps.iter().position(|step| {
-            step.rows == rows && step.launches.iter().copied().eq(plans.launches())
+            (step.rows, step.end) == (rows, end)
+                && step.launches.iter().copied().eq(plans.launches())
         });
         let Some(known) = known else {
             if self.steps.len() == STEPS_MAX {
                 self.steps.clear();
             }
-            self.steps.push(Step { rows, launches: plans.launches().collect(), graph: None });
+            self.steps.push(Step { rows, end, launches: plans.launches().collect(), graph: None });
             return Way::Plain;
         };
         match &mut self.steps[known].graph {

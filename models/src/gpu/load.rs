@@ -15,7 +15,7 @@ use crate::narrow::Narrow;
 use crate::shelf::Shelf;
 use crate::source::Source;
 use crate::{Batch, LoadError, LoadOptions, ModelInfo, ModelShape};
-use kernels::cuda::{Gpu, GpuError, GpuKvPool, MatmulScratch, Pinned};
+use kernels::cuda::{Gpu, GpuChoices, GpuError, GpuKvPool, MatmulScratch, Pinned};
 use kernels::{DEVICE_KV_VERSION, DeviceKvLayout, PageId, Refine, RowAddr, Run, Span};
 use std::path::Path;
 
@@ -98,6 +98,8 @@ impl GpuDecoder {
         let tables = Tables::new(gpu, shape.batch_rows_max)?;
         let plans = Plans::new(gpu, &d, options.share_reads)?;
         let weighing = Weighing::new(gpu, shape.batch_rows_max)?;
+        let count = GpuChoices::count_max(shape.vocab);
+        let choices = GpuChoices::new(gpu, shape.logits_rows_max, shape.vocab, count)?;
         let logits = Pinned::zeroed(gpu, shape.logits_rows_max * shape.vocab)?;
         let mut notes = vec![keep_dense(gpu, &mut parts, options)?];
         let products = MatmulScratch::new(gpu, parts.multiplied())?;
@@ -116,6 +118,7 @@ impl GpuDecoder {
             plans,
             products,
             weighing,
+            choices,
             pending: None,
         };
         let (graphs, narrow) = (Graphs::new(), Narrow::default());
@@ -139,7 +142,7 @@ impl GpuDecoder {
         };
         let writes: Vec<_> = positions.iter().map(address).collect();
         let runs = [Run::new(&pages, rows as u32, 0, 0)];
-        let mut logits = Vec::new();
+        let mut choices = Vec::new();
         for first in [0, rows - 1] {
             let spans = [Span::new(0..rows - first, &runs)];
             let batch = Batch {
@@ -149,7 +152,7 @@ impl GpuDecoder {
                 spans: &spans,
                 logits_rows: &[rows - first - 1],
             };
-            self.try_forward(&batch, &mut logits)?;
+            self.try_choices(&batch, &[0.0], &mut choices)?;
         }
         self.pass.gpu.wait()
     }

@@ -1,9 +1,9 @@
 //! The decoder on a GPU: the same forward pass as [`crate::Decoder`], over pages in device memory.
 //!
-//! A step brings its tables to the device once, issues the whole pass, and waits only to read the
-//! logits that were asked for. Decode steps are recorded once and issued by one call
-//! (`graphs.rs`). Rounding differs from the CPU's, and with the number of rows: few rows meet the
-//! weights as they lie in the file, many their nearest bf16.
+//! A step brings its tables to the device once, issues the whole pass, and waits only to read what
+//! was asked for: what choices among tokens are made of, or rows of logits. Decode steps are recorded
+//! once and issued by one call (`graphs.rs`). Rounding differs from the CPU's, and with the number of
+//! rows: few rows meet the weights as they lie in the file, many their nearest bf16.
 
 mod angles;
 mod graphs;
@@ -20,12 +20,13 @@ mod weighing;
 pub use random::RandomModel;
 
 use crate::narrow::Narrow;
-use crate::{Batch, Model, ModelLost, ModelShape, Weight};
+use crate::{Batch, Choices, Model, ModelLost, ModelShape, Weight};
 use graphs::{Graphs, Way};
 use kernels::cuda::{Gpu, GpuError, Grids, Pinned};
-use kernels::{PageId, Span};
-use pass::{Pass, Task};
+use kernels::{Choice, PageId, Span};
+use pass::{End, Pass, Task};
 use std::fmt;
+use std::ops::Range;
 
 /// A model's weights and KV pages on a GPU, and what computes over them.
 ///
@@ -86,12 +87,36 @@ impl GpuDecoder {
         batch: &Batch<'_>,
         logits: &mut Vec<f32>,
     ) -> Result<(), GpuError> {
+        self.issue(batch, End::Rows)?;
+        self.read_logits(0..batch.logits_rows.len(), logits)
+    }
+
+    /// [`Choices::forward_to_choices`].
+    ///
+    /// # Errors
+    /// As [`Self::try_forward`].
+    pub fn try_choices(
+        &mut self,
+        batch: &Batch<'_>,
+        temperatures: &[f32],
+        choices: &mut Vec<Choice>,
+    ) -> Result<(), GpuError> {
+        let wanted = batch.logits_rows.len();
+        assert_eq!(temperatures.len(), wanted, "a temperature for each row with logits");
+        let is_greedy = temperatures.iter().all(|&temperature| temperature <= 0.0);
+        let count = if is_greedy { 0 } else { self.pass.choices.count() };
+        self.pass.choices.set_temperatures(temperatures)?;
+        self.issue(batch, End::Choices(count))?;
+        self.pass.choices.read((wanted, count), choices)
+    }
+
+    /// Issues a batch, up to what is to be read.
+    fn issue(&mut self, batch: &Batch<'_>, end: End) -> Result<(), GpuError> {
         let (rows, wanted) = (batch.tokens.len(), batch.logits_rows.len());
         let is_decode = wanted == rows && batch.spans.len() == rows;
         let most = self.shape.batch_rows_max.min(self.shape.logits_rows_max);
         if let Some(filled) = Graphs::filled(rows, most).filter(|_| is_decode) {
-            self.decode(batch, filled)?;
-            return self.read_logits(wanted, logits);
+            return self.decode(batch, filled, end);
         }
         self.prepare(batch, rows, Grids::Exact)?;
         self.pass.embed(rows)?;
@@ -103,7 +128,7 @@ impl GpuDecoder {
         if wanted > rows / 2 {
             self.pass.layer(last, rows, Task::All)?;
             self.pass.head(rows, (wanted < rows).then_some(wanted))?;
-            return self.read_logits(wanted, logits);
+            return self.pass.end(wanted, end);
         }
         self.pass.layer(last, rows, Task::KvOnly)?;
         if wanted > 0 {
@@ -112,25 +137,25 @@ impl GpuDecoder {
             self.pass.layer(last, wanted, Task::Few)?;
             self.pass.head(wanted, None)?;
         }
-        self.read_logits(wanted, logits)
+        self.pass.end(wanted, end)
     }
 
     /// A step in which every row is a span of its own and has logits, filled up to `filled` rows.
-    fn decode(&mut self, batch: &Batch<'_>, filled: usize) -> Result<(), GpuError> {
+    fn decode(&mut self, batch: &Batch<'_>, filled: usize, end: End) -> Result<(), GpuError> {
         self.prepare(batch, filled, Grids::Fixed)?;
         let Self { pass, graphs, .. } = self;
-        match graphs.way(filled, &pass.plans) {
-            Way::Plain => pass.decode(filled),
+        match graphs.way((filled, end), &pass.plans) {
+            Way::Plain => pass.decode(filled, end),
             Way::Recorded(graph) => graph.launch(),
             Way::Record(place) => {
                 let gpu = pass.gpu.clone();
-                match gpu.record(|| pass.decode(filled)) {
+                match gpu.record(|| pass.decode(filled, end)) {
                     Ok(graph) => place.insert(graph).launch(),
                     Err(error) if error.is_lost() => Err(error),
                     Err(error) => {
                         tracing::warn!(%error, "decode steps are not recorded");
                         graphs.are_used = false;
-                        pass.decode(filled)
+                        pass.decode(filled, end)
                     }
                 }
             }
@@ -163,7 +188,7 @@ impl GpuDecoder {
             pass.head(rows, (wanted < rows).then_some(wanted))?;
         }
         pass.weighing.end((by, layers), mass)?;
-        self.read_logits(wanted, logits)
+        self.read_logits(0..wanted, logits)
     }
 
     /// [`Model::deviate`].
@@ -215,15 +240,16 @@ impl GpuDecoder {
         planned
     }
 
-    /// Waits for the logits of `wanted` rows; for none it does not wait.
-    fn read_logits(&mut self, wanted: usize, logits: &mut Vec<f32>) -> Result<(), GpuError> {
+    /// Waits for these rows of logits; for none it does not wait.
+    fn read_logits(&mut self, rows: Range<usize>, logits: &mut Vec<f32>) -> Result<(), GpuError> {
         logits.clear();
-        if wanted == 0 {
+        if rows.is_empty() {
             return Ok(());
         }
-        let count = wanted * self.shape.vocab;
-        self.logits.download(&self.pass.room.logits.part(0..count), 0)?;
-        logits.extend_from_slice(&self.logits.numbers()?[..count]);
+        let vocab = self.shape.vocab;
+        let part = self.pass.room.logits.part(rows.start * vocab..rows.end * vocab);
+        self.logits.download(&part, 0)?;
+        logits.extend_from_slice(&self.logits.numbers()?[..part.len()]);
         Ok(())
     }
 
@@ -254,6 +280,10 @@ impl Model for GpuDecoder {
         done(self.try_forward(batch, logits));
     }
 
+    fn choices(&mut self) -> Option<&mut dyn Choices> {
+        Some(self)
+    }
+
     fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64], logits: &mut Vec<f32>) {
         done(self.try_weigh(batch, by, mass, logits));
     }
@@ -281,6 +311,21 @@ impl Model for GpuDecoder {
             hasher.update(bytes);
         }));
         *hasher.finalize().as_bytes()
+    }
+}
+
+impl Choices for GpuDecoder {
+    fn forward_to_choices(
+        &mut self,
+        batch: &Batch<'_>,
+        temperatures: &[f32],
+        choices: &mut Vec<Choice>,
+    ) {
+        done(self.try_choices(batch, temperatures, choices));
+    }
+
+    fn logits_of(&mut self, place: usize, logits: &mut Vec<f32>) {
+        done(self.read_logits(place..place + 1, logits));
     }
 }
 

@@ -13,8 +13,8 @@ use crate::decoder::attention_shape;
 use crate::description::Description;
 use kernels::Refine;
 use kernels::cuda::{
-    self, Addends, Buffer, EmbedTable, GatedRows, Gpu, GpuError, GpuKvPool, GpuKvRows, GpuMatrix,
-    GpuQueries, HeadNorms, HeadRows, MatmulScratch, RowNorm,
+    self, Addends, Buffer, EmbedTable, GatedRows, Gpu, GpuChoices, GpuError, GpuKvPool, GpuKvRows,
+    GpuMatrix, GpuQueries, HeadNorms, HeadRows, MatmulScratch, RowNorm,
 };
 
 /// Weights, pages, and the memory that a step goes through.
@@ -29,6 +29,7 @@ pub(super) struct Pass {
     pub(super) plans: Plans,
     pub(super) products: MatmulScratch,
     pub(super) weighing: Weighing,
+    pub(super) choices: GpuChoices,
     /// The layer whose feed-forward branch is to be normed and added to the residual stream.
     pub(super) pending: Option<usize>,
 }
@@ -50,14 +51,24 @@ pub(super) enum Task {
     Deviate,
 }
 
+/// What becomes of logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The host reads whole rows.
+    Rows,
+    /// It reads what choices are made of, with so many of the likeliest tokens.
+    Choices(usize),
+}
+
 impl Pass {
     /// A step in which every row has logits: all of it.
-    pub(super) fn decode(&mut self, rows: usize) -> Result<(), GpuError> {
+    pub(super) fn decode(&mut self, rows: usize, end: End) -> Result<(), GpuError> {
         self.embed(rows)?;
         for index in 0..self.description.layers.len() {
             self.layer(index, rows, Task::All)?;
         }
-        self.head(rows, None)
+        self.head(rows, None)?;
+        self.end(rows, end)
     }
 
     /// Fills the residual stream with the tokens of the tables.
@@ -242,6 +253,15 @@ impl Pass {
         match d.final_softcap {
             Some(cap) => cuda::softcap(gpu, &mut logits, count * d.vocab, cap),
             None => Ok(()),
+        }
+    }
+
+    /// Finds what is read of the logits of so many rows.
+    pub(super) fn end(&mut self, rows: usize, end: End) -> Result<(), GpuError> {
+        let Self { gpu, room, choices, .. } = self;
+        match end {
+            End::Choices(count) if rows > 0 => choices.find(gpu, &room.logits, (rows, count)),
+            _ => Ok(()),
         }
     }
 

@@ -4,8 +4,8 @@
 use crate::desk::{Desk, TINY, Written, difference, load, load_on, options, same_bits, tokens};
 use kernels::case::gpu;
 use kernels::cuda::Gpu;
-use kernels::{MASS_ONE, PageId, RowAddr, Run, Span};
-use models::{Batch, GpuDecoder, KvDtype, LoadOptions, Model, RandomModel, Weight};
+use kernels::{Choice, MASS_ONE, PageId, RowAddr, Run, Span};
+use models::{Batch, Choices, GpuDecoder, KvDtype, LoadOptions, Model, RandomModel, Weight};
 
 /// Rows of pages here: a fragment takes several, and fills none evenly.
 const PAGE_ROWS: usize = 4;
@@ -179,6 +179,63 @@ fn recorded_steps_give_the_same_bits() {
         let (want, got) = (steps(plain), steps(load_on(&gpu, arch, &options)));
         assert!(same_bits(&want.decoded, &got.decoded), "{arch}: decoded one by one");
         assert!(same_bits(&want.together, &got.together), "{arch}: several in a batch");
+    }
+}
+
+/// Gives the choices of a batch, some at temperatures and all greedy, and checks them against its rows.
+fn check_choices(model: &mut GpuDecoder, batch: &Batch<'_>) {
+    let (wanted, vocab) = (batch.logits_rows.len(), model.shape().vocab);
+    let (mut rows, mut row, mut choices) = (Vec::new(), Vec::new(), Vec::new());
+    model.forward(batch, &mut rows);
+    let some: Vec<f32> = (0..wanted).map(|place| 0.7 * (place % 3) as f32 + 0.1).collect();
+    for (temperatures, count) in [(some, Choice::TOP_MAX), (vec![0.0; wanted], 0)] {
+        // Issued, recorded, and issued as recorded.
+        for _ in 0..3 {
+            model.forward_to_choices(batch, &temperatures, &mut choices);
+            assert_eq!(choices.len(), wanted);
+            for (place, (found, want)) in choices.iter().zip(rows.chunks(vocab)).enumerate() {
+                model.logits_of(place, &mut row);
+                assert!(same_bits(&row, want), "the row that was kept");
+                assert_eq!(found.top.len(), count.min(vocab));
+                if !model.gpu().is_imagined() {
+                    let want = Choice::of(want, temperatures[place], count);
+                    let off = (found.tempered - want.tempered).abs();
+                    assert!(off <= 1e-6 * want.tempered, "{found:?}, {want:?}");
+                    assert_eq!((&found.top, &found.likeliest), (&want.top, &want.likeliest));
+                }
+            }
+        }
+    }
+}
+
+/// Of prompts as of decode steps, recorded or not.
+#[test]
+fn choices_are_made_of_the_rows_they_stand_for() {
+    let gpu = gpu();
+    for arch in TINY {
+        let mut desk = Desk::new(load_on(&gpu, arch, &fine()));
+        let (root, _) = desk.write(&tokens(1, 5, 256), 0, &[], usize::MAX);
+        let tail = tokens(2, 7, 256);
+        let (own, _) = desk.write(&tail, root.end(), &[&root], usize::MAX);
+        let runs = [root.run(), own.run()];
+        let (positions, writes) = again(&runs);
+        for logits_rows in [&[6][..], &[1, 2, 4, 5, 6], &[0, 1, 2, 3, 4, 5, 6], &[]] {
+            let (positions, writes) = (&positions[..], &writes[..]);
+            let spans = &[Span::new(0..tail.len(), &runs)];
+            let batch = Batch { tokens: &tail, positions, writes, spans, logits_rows };
+            check_choices(&mut desk.model, &batch);
+        }
+        // Three rows, filled up to four.
+        let seen = [5, 6, 7].map(|rows| [root.run(), Run { rows, ..own.run() }]);
+        let spans = [0, 1, 2].map(|row| Span::new(row..row + 1, &seen[row]));
+        let batch = Batch {
+            tokens: &tail[4..],
+            positions: &positions[4..],
+            writes: &writes[4..],
+            spans: &spans,
+            logits_rows: &[0, 1, 2],
+        };
+        check_choices(&mut desk.model, &batch);
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Pressure {
     restarts: usize,
     /// Sealed fragments made, placed, and asked for in vain.
     sealed: [usize; 3],
+    /// Rows that models which offer choices gave, and choices.
+    given: [usize; 2],
 }
 
 impl Pressure {
@@ -43,6 +45,7 @@ impl Pressure {
         self.digests += other.digests;
         self.unlisted.iter_mut().zip(other.unlisted).for_each(|(to, from)| *to += from);
         self.sealed.iter_mut().zip(other.sealed).for_each(|(to, from)| *to += from);
+        self.given.iter_mut().zip(other.given).for_each(|(to, from)| *to += from);
     }
 
     fn add_stats(&mut self, other: &Stats) {
@@ -76,6 +79,8 @@ impl Pressure {
         assert!(self.refused > 500 && self.digests > 500, "no refusals or digests: {self:?}");
         let [made, placed, gone] = self.sealed;
         assert!(made > 1_000 && placed > 500 && gone > 50, "nothing sealed: {self:?}");
+        let [rows, choices] = self.given;
+        assert!(rows > 5_000 && choices > 20_000, "no choices, or nothing else: {self:?}");
     }
 }
 
@@ -102,6 +107,8 @@ pub(super) struct Sim {
     world: World,
     config: Config,
     tier: Option<Shelf>,
+    /// The model offers choices of so many tokens.
+    offers: Option<usize>,
     chance: Chance,
     tenants: Vec<Arc<str>>,
     roots: Vec<Arc<[TokenId]>>,
@@ -159,10 +166,13 @@ impl Sim {
         let texts = (0..8).map(|_| chance.tokens(1, 12, vocab)).collect();
         // Half of the lives have a tier.
         let tier = chance.one_in(2).then(|| Shelf::new(seed));
+        // Half of them a model that keeps its logits.
+        let offers = seed.is_multiple_of(2).then_some((seed / 2 % 8) as usize);
         Self {
-            world: World::over(shape, config, tier.clone().map(boxed)),
+            world: World::over(shape, config, tier.clone().map(boxed), offers),
             config,
             tier,
+            offers,
             tenants: vec!["a".into(), "b".into()],
             roots,
             texts,
@@ -201,7 +211,8 @@ impl Sim {
         tier.forget_notices();
         let shape = self.world.shape.clone();
         self.pressure.add_stats(&self.world.core.stats());
-        self.world = World::over(shape, self.config, Some(boxed(tier)));
+        self.add_given();
+        self.world = World::over(shape, self.config, Some(boxed(tier)), self.offers);
         let lost = |event: &Event| matches!(event, Event::Failed(RequestError::EngineDown(_)));
         for live in self.live.drain(..) {
             let events = live.heard.lock().unwrap();
@@ -219,6 +230,13 @@ impl Sim {
         self.shelf.clear();
         self.shelf_of.clear();
         self.pressure.crashes += 1;
+    }
+
+    fn add_given(&mut self) {
+        if self.offers.is_some() {
+            let given = self.world.given.counts();
+            self.pressure.given.iter_mut().zip(given).for_each(|(to, from)| *to += from);
+        }
     }
 
     fn submit(&mut self) {
@@ -475,6 +493,7 @@ impl Sim {
         assert_eq!((stats.waiting, stats.running, stats.pages_sequences), (0, 0, 0), "{stats:?}");
         self.world.core.check_integrity();
         self.pressure.add_stats(&stats);
+        self.add_given();
         self.pressure.unlisted = self.tier.map_or([0; 2], |shelf| shelf.unlisted());
         self.pressure
     }

@@ -1,8 +1,8 @@
 //! What a device finds of logits is what the host finds.
 
 use super::*;
+use crate::PenaltyScratch;
 use crate::case::{Rng, gpu};
-use crate::{PenaltyScratch, greedy, log_sum_exp, top};
 
 const VOCAB: usize = 10_000;
 
@@ -27,31 +27,37 @@ fn logits() -> Vec<f32> {
 fn choices_are_made_of_what_the_host_finds() {
     let (gpu, host) = (gpu(), logits());
     let rows = host.len() / VOCAB;
-    for (count, temperature) in [(0, 0.0), (1, 0.7), (20, 1.0), (COUNT_MAX, 1.5)] {
-        let mut choices = GpuChoices::new(&gpu, rows, VOCAB, count).expect("a small array");
-        choices.temperatures().write(&vec![temperature; rows]).expect("a copy");
-        let on_gpu = Buffer::of(&gpu, &host).expect("a small array");
-        choices.find(&gpu, &on_gpu, rows).expect("a launch");
-        let found = choices.read(rows).expect("a copy");
+    let mut choices = GpuChoices::new(&gpu, rows, VOCAB, Choice::TOP_MAX).expect("small arrays");
+    let on_gpu = Buffer::of(&gpu, &host).expect("a small array");
+    let mut all = Vec::new();
+    for (count, temperature) in [(Choice::TOP_MAX, 1.5), (0, 0.0), (1, 0.7), (20, 1.0)] {
+        choices.set_temperatures(&vec![temperature; rows]).expect("a copy");
+        choices.find(&gpu, &on_gpu, (rows, count)).expect("a launch");
+        choices.read((rows, count), &mut all).expect("copies");
+        assert_eq!(all.len(), rows);
         if gpu.is_imagined() {
             continue;
         }
-        for (row, (found, logits)) in found.iter().zip(host.chunks(VOCAB)).enumerate() {
-            let of = format!("row {row}, {count} at {temperature}");
-            assert_eq!(found.likeliest, greedy(logits), "{of}");
+        for (row, (found, logits)) in all.iter().zip(host.chunks(VOCAB)).enumerate() {
+            let of = format!("row {row}, {count} at {temperature}: {found:?}");
+            let want = Choice::of(logits, temperature, count);
+            assert_eq!(found.likeliest, want.likeliest, "{of}");
             if found.likeliest.is_err() {
                 continue;
             }
             // Each part's sum is of exponentials within 2 ulp.
             let close = |a: f64, b: f64| (a - b).abs() <= 1e-6 * b.abs();
-            assert!(close(found.log_sum_exp.into(), log_sum_exp(logits).into()), "{of}: {found:?}");
-            let max = f64::from(found.max);
-            let weight = |&x: &f32| ((f64::from(x) - max) / f64::from(temperature)).exp();
-            let tempered = logits.iter().map(weight).sum::<f64>();
-            assert!(temperature == 0.0 || close(found.tempered, tempered), "{of}: {found:?}");
-            assert_eq!(found.top, top(logits, count), "{of}");
+            assert!(close(found.log_sum_exp.into(), want.log_sum_exp.into()), "{of}");
+            assert!(close(found.tempered, want.tempered), "{of}");
+            assert_eq!((found.max, &found.top), (want.max, &want.top), "{of}");
         }
     }
+}
+
+#[test]
+fn fewer_are_found_of_more_than_a_block_takes() {
+    let most = [1, PART, 151_936, 262_144, 262_145, 1 << 26].map(GpuChoices::count_max);
+    assert_eq!(most, [256, 256, 256, 256, 252, 1]);
 }
 
 #[test]
