@@ -13,7 +13,9 @@
 //! Never more than a fifth of the rows, the scoring pass included. A tail too long to score within
 //! that gets the first rows of every fragment, where encoding alone shows most. `quality` is this
 //! share of the score and no promise about answers; 1 is `recompute`. Fragments stay in the caller's
-//! order, and nothing is tempered.
+//! order, and nothing is tempered, not even where nothing is computed again: the temperature that
+//! calibration finds (0.95 for Qwen2.5-Coder-1.5B) brought the first token nearer to concatenation by
+//! less than noise, and would cost the tail a second pass.
 
 use super::{Choice, Evidence, Form, JoinPolicy, Parameter, Places, Scores};
 use models::Weight;
