@@ -160,6 +160,9 @@ fn slots(args: &Args, llama: &mut Llama, sequences: usize) -> anyhow::Result<f64
     let (shared, tail) = (args.fragments * args.fragment_tokens, args.tail_tokens);
     let mut speed = |flash| {
         let tokens = args.tokens;
+        let (each, with) = (shared + tail, if flash { "with" } else { "without" });
+        // Nothing is shared there: this may take many minutes.
+        eprintln!("llama.cpp reads {sequences} prompts of {each} tokens, {with} flash attention");
         llama.ask(&llama::Request::Slots { tokens, sequences, shared, tail, flash })
     };
     Ok(speed(false)?.max(speed(true)?))
