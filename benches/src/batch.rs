@@ -3,6 +3,7 @@
 //! only: there all sequences have the fragments in one order.
 
 use crate::{
+    limits::{self, Limits},
     peer::llama::{self, Llama},
     session::Session,
 };
@@ -69,6 +70,7 @@ pub(crate) struct Report {
     fragments: usize,
     fragment_tokens: usize,
     tail_tokens: usize,
+    limits: Limits,
     batches: Vec<Batch>,
 }
 
@@ -86,6 +88,10 @@ struct Batch {
     step_ms: [f64; 3],
     /// What looking at the fragments takes of a step, unshared over shared.
     attention_ratio: f64,
+    /// Of it, the products and sums with the fragments' keys and values, 10^9 per second: shared, and
+    /// unshared. What the machine can do of these bounds the ratio where all KV of a layer stays in
+    /// its caches.
+    attention_gflops: [f64; 2],
     /// KV pages in use with all running, over those of the fragments and the root alone.
     pages_ratio: f64,
     /// Of llama.cpp, the better of flash attention on and off.
@@ -123,6 +129,9 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
         let each = unshared.rate(sequences, &unshared.fragments)?;
         let none = shared.rate(sequences, &[])?;
         let llama = peer.as_mut().map(|llama| slots(args, llama, sequences)).transpose()?;
+        let looked_at = (sequences * args.fragments * args.fragment_tokens) as f64;
+        let gflop = looked_at * shared.session.attention_products as f64 * 2.0 / 1e9;
+        let attention_s = |rate: &Rate| (rate.step_ms - none.step_ms) / 1e3;
         let one = batches.first().map_or(once.tokens_per_second, |first| first.tokens_per_second);
         batches.push(Batch {
             sequences,
@@ -130,7 +139,8 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
             times_one: once.tokens_per_second / one,
             unshared_tokens_per_second: each.tokens_per_second,
             step_ms: [once.step_ms, each.step_ms, none.step_ms],
-            attention_ratio: (each.step_ms - none.step_ms) / (once.step_ms - none.step_ms),
+            attention_ratio: attention_s(&each) / attention_s(&once),
+            attention_gflops: [&once, &each].map(|rate| gflop / attention_s(rate)),
             pages_ratio: pages_used(&once.stats) / shared.pages_held,
             llama_cpp_tokens_per_second: llama,
             times_llama_cpp: llama.map(|llama| once.tokens_per_second / llama),
@@ -144,6 +154,7 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
         fragments: args.fragments,
         fragment_tokens: args.fragment_tokens,
         tail_tokens: args.tail_tokens,
+        limits: limits::measure(threads),
         batches,
     })
 }

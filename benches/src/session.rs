@@ -23,6 +23,8 @@ pub(crate) struct Session {
     pub(crate) weight_bytes_per_token: usize,
     /// Products of a weight and an activation that prefilling one token takes.
     pub(crate) layer_products: usize,
+    /// Products that attention of one token takes for each token it looks back at.
+    pub(crate) attention_products: usize,
 }
 
 /// The machine's clock, from when the engine started.
@@ -86,6 +88,7 @@ impl Session {
         let decoder = &loaded.decoder;
         let (weight_bytes, layer_products) = (decoder.weight_bytes(), decoder.layer_products());
         let weight_bytes_per_token = decoder.weight_bytes_per_token();
+        let attention_products = decoder.attention_products();
         let clock: Arc<dyn Clock> = Arc::new(Monotonic(Instant::now()));
         let shape = decoder.shape();
         let disk = |folder: &Path| DiskConfig {
@@ -109,6 +112,7 @@ impl Session {
             weight_bytes,
             weight_bytes_per_token,
             layer_products,
+            attention_products,
         })
     }
 

@@ -28,6 +28,11 @@ impl AnyDecoder {
         either!(self, decoder => decoder.layer_products())
     }
 
+    /// Products that attention of one row does for each row of KV that it sees in all layers.
+    pub fn attention_products(&self) -> usize {
+        either!(self, decoder => decoder.attention_products())
+    }
+
     /// Bytes of weights that decoding one token reads.
     pub fn weight_bytes_per_token(&self) -> usize {
         either!(self, decoder => decoder.weight_bytes_per_token())

@@ -60,6 +60,11 @@ impl Decoder {
         self.parts.layer_matrices().map(|matrix| matrix.rows() * matrix.cols()).sum()
     }
 
+    /// Products that attention of one row does for each row of KV that it sees in all layers.
+    pub fn attention_products(&self) -> usize {
+        self.description.attention_products()
+    }
+
     /// Bytes of weights that decoding one token reads.
     pub fn weight_bytes_per_token(&self) -> usize {
         let layers: usize = self.parts.layer_matrices().map(kernels::Matrix::bytes).sum();

@@ -71,6 +71,14 @@ pub(crate) struct LayerKind {
     pub(crate) local_rope: bool,
 }
 
+impl Description {
+    /// Products of two numbers that attention of one row does for each row of KV that it sees in all
+    /// layers: with its keys, and with its values.
+    pub(crate) fn attention_products(&self) -> usize {
+        2 * self.layers.len() * self.heads * self.head_dim
+    }
+}
+
 impl LayerKind {
     /// Sees everything before it.
     pub(crate) const GLOBAL: Self = Self { window: None, local_rope: false };

@@ -113,6 +113,34 @@ impl Nvrtc {
     /// # Errors
     /// When NVRTC does not, with what it says.
     pub fn compile(&self, source: &Source, target: Target) -> Result<Vec<u8>, GpuError> {
+        let get = match target {
+            Target::Cubin(_) => self.functions.cubin,
+            Target::Ptx(_) => self.functions.ptx,
+        };
+        let [code] = self.compile_to(source, target, [get])?;
+        Ok(code)
+    }
+
+    /// Compiles a source to the code of one architecture, and gives the text that the code was made of,
+    /// too.
+    ///
+    /// # Errors
+    /// When NVRTC does not, with what it says.
+    pub fn compile_with_text(
+        &self,
+        source: &Source,
+        architecture: u32,
+    ) -> Result<[Vec<u8>; 2], GpuError> {
+        let Functions { cubin, ptx, .. } = self.functions;
+        self.compile_to(source, Target::Cubin(architecture), [cubin, ptx])
+    }
+
+    fn compile_to<const N: usize>(
+        &self,
+        source: &Source,
+        target: Target,
+        gets: [Get; N],
+    ) -> Result<[Vec<u8>; N], GpuError> {
         let refused = |log| GpuError::Compile { source: source.name, log };
         let program = Program::create(&self.functions, source).map_err(refused)?;
         let options: Vec<CString> = options(source, target).into_iter().map(text).collect();
@@ -126,11 +154,11 @@ impl Nvrtc {
             let log = String::from_utf8_lossy(&log).trim_end_matches('\0').to_owned();
             return Err(refused(format!("{why}\n{log}")));
         }
-        let get = match target {
-            Target::Cubin(_) => self.functions.cubin,
-            Target::Ptx(_) => self.functions.ptx,
-        };
-        program.get(get).map_err(refused)
+        let mut results = [const { Vec::new() }; N];
+        for (result, get) in results.iter_mut().zip(gets) {
+            *result = program.get(get).map_err(refused)?;
+        }
+        Ok(results)
     }
 }
 

@@ -65,13 +65,14 @@ fn check(nvrtc: &Nvrtc, index: usize) {
     let is_first = SOURCES[..index].iter().all(|before| before.text != source.text);
     let of_one = index % ARCHITECTURES.len();
     let chosen = if is_first { &ARCHITECTURES[..] } else { &ARCHITECTURES[of_one..=of_one] };
+    let mut text = Vec::new();
     for &architecture in chosen {
-        let image = nvrtc.compile(source, Target::Cubin(architecture));
-        let image = image.unwrap_or_else(|error| panic!("sm_{architecture}: {error}"));
+        let compiled = nvrtc.compile_with_text(source, architecture);
+        let [image, of_image] =
+            compiled.unwrap_or_else(|error| panic!("sm_{architecture}: {error}"));
         assert!(image.starts_with(b"\x7fELF"), "{} for sm_{architecture}", source.name);
+        text = of_image;
     }
-    let text = nvrtc.compile(source, Target::Ptx(ARCHITECTURES[0]));
-    let text = text.unwrap_or_else(|error| panic!("{error}"));
     let mut found = entries(&String::from_utf8_lossy(&text));
     let mut listed: Vec<_> = source
         .kernels

@@ -68,6 +68,11 @@ impl GpuDecoder {
         self.pass.parts.layer_matrices().map(|matrix| matrix.rows() * matrix.cols()).sum()
     }
 
+    /// Products that attention of one row does for each row of KV that it sees in all layers.
+    pub fn attention_products(&self) -> usize {
+        self.pass.description.attention_products()
+    }
+
     /// Bytes of weights that decoding one token reads.
     pub fn weight_bytes_per_token(&self) -> usize {
         self.pass.parts.multiplied().map(|matrix| matrix.blocks().bytes()).sum()
