@@ -406,7 +406,7 @@ impl State {
             }
         }
         if let Some(sequence) = job.sequence_mut() {
-            sequence.rows = 0;
+            (sequence.rows, sequence.before_swap) = (0, None);
             for page in std::mem::take(&mut sequence.pages) {
                 self.pages.release(page);
             }

@@ -2,7 +2,8 @@
 
 use crate::{
     Counts, Event, FinishReason, FragmentId, Request, RequestError, Sealed, Sink, Summary, Timings,
-    TokenLogprob, fragments::Content, job::Joined, policy::Layout, repair::Repair, text::Text,
+    TokenLogprob, alike::BeforeSwap, fragments::Content, job::Joined, policy::Layout,
+    repair::Repair, text::Text,
 };
 use kernels::PageId;
 use models::{ModelShape, TokenId, Tokenizer};
@@ -23,6 +24,8 @@ pub(crate) struct Sequence {
     pub(crate) starts: Vec<u32>,
     /// How often other fragments were put in.
     pub(crate) swaps: u32,
+    /// Rows that are there and were before the first swap; none where all saw what is placed now.
+    pub(crate) before_swap: Option<BeforeSwap>,
     /// What is computed again of the placements.
     pub(crate) repair: Option<Repair>,
     /// Placements that this call encoded.
@@ -94,6 +97,7 @@ impl Sequence {
             prompt_len,
             starts: starts(&request, &placements),
             swaps: 0,
+            before_swap: None,
             root,
             placements,
             repair,
@@ -175,31 +179,6 @@ impl Sequence {
             start: self.own_start as u32,
         };
         Some(Content::sealed(fingerprint, root, &tokens, &Arc::new(seen)))
-    }
-
-    /// Own rows of another sequence that would be the same here, and are computed there: those of tokens
-    /// in common, where the same stands before them in the same way.
-    pub(crate) fn rows_like(&self, other: &Self) -> usize {
-        let of = |sequence: &Self| {
-            let root = sequence.root.as_ref().map(|root| root.id);
-            (root, sequence.own_start, sequence.request.policy.layout())
-        };
-        let is_placed_alike = self.placements.iter().map(|placed| placed.id);
-        let is_placed_alike = is_placed_alike.eq(other.placements.iter().map(|placed| placed.id));
-        let selected =
-            |sequence: &Self| sequence.repair.as_ref().map(|repair| repair.selected.clone());
-        // Rows that are not chosen yet are unlike any, and so are those that saw what is gone.
-        let is_chosen = self.repair.as_ref().is_none_or(|repair| repair.selected.is_some());
-        let is_chosen = is_chosen && self.swaps == 0 && other.swaps == 0;
-        let is_like = is_chosen
-            && of(self) == of(other)
-            && is_placed_alike
-            && selected(self) == selected(other);
-        if !is_like {
-            return 0;
-        }
-        let common = self.own.iter().zip(&other.own).take_while(|(a, b)| a == b).count();
-        common.min(other.rows).min(self.rows_reusable())
     }
 
     /// Own rows that may come from a cache: the last row is always computed, and so are those

@@ -152,6 +152,7 @@ impl Sequence {
     }
 
     fn put_in(&mut self, range: Range<usize>, contents: Vec<Content>) {
+        self.note_before_swap();
         let mut start = self.start_of(range.start) as u32;
         let is_sequential = self.is_sequential();
         let starts: Vec<u32> = contents

@@ -5,14 +5,12 @@
 //! within bounds of number, age and size.
 
 use crate::{
-    ApiError, Binding, Metrics, Snapshot, Swapped, Tenant, Time,
+    ApiError, Binding, FragmentUse, Metrics, Snapshot, Swapped, Tenant, Time,
     limits::{GENERATION_RETENTION, GENERATIONS_BYTES_MAX, GENERATIONS_MAX},
     live::Live,
     random_id,
 };
-use engine::{
-    Engine, Event, FragmentId, JoinPolicy, Request, RequestError, SequenceId, Summary, TokenLogprob,
-};
+use engine::{Engine, Event, JoinPolicy, Request, RequestError, SequenceId, Summary, TokenLogprob};
 use models::TokenId;
 use std::{
     collections::{HashMap, VecDeque},
@@ -82,37 +80,11 @@ impl Entry {
             }
             Self::Token { text, logprob, .. } => text.len() + logprob.as_ref().map_or(0, score),
             Self::Text(text) => text.len(),
-            Self::Swapped { swapped, .. } => swapped.side.len(),
+            Self::Swapped { swapped, .. } => swapped.bytes(),
             Self::Created | Self::Restarted { .. } | Self::Finished(_) | Self::Failed(_) => 0,
         };
         size_of::<Self>() + held
     }
-}
-
-/// A fragment that stood in a generation's composition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FragmentUse {
-    /// Its id under this composition's root; another than the one asked for with `other_root`.
-    pub id: FragmentId,
-    /// The client's name for it.
-    pub name: Option<String>,
-    /// Its length in tokens.
-    pub tokens: usize,
-    /// It was encoded after another root, so this composition used its tokens, not its KV.
-    pub other_root: bool,
-    /// The side context that it is a piece of.
-    pub side: Option<SideUse>,
-}
-
-/// A side context as it stood in a generation's composition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SideUse {
-    /// `sc_..`.
-    pub id: String,
-    /// Its version then.
-    pub version: u64,
-    /// How long ago that had changed when the composition was made.
-    pub age: Duration,
 }
 
 /// How a generation is run.
@@ -134,8 +106,8 @@ pub struct Generation {
     pub id: String,
     /// Whose it is.
     pub tenant: Arc<str>,
-    /// When it was asked for, in Unix seconds.
-    pub created: u64,
+    /// When it was asked for, since the Unix epoch.
+    pub began: Duration,
     /// Goes on when nobody reads.
     pub background: bool,
     /// The seed it was run with: enough, with the request, to run it again to the token.
@@ -149,8 +121,10 @@ pub struct Generation {
     request: Request,
     opens_turn: bool,
     live: Live,
-    /// What stood in the composition.
+    /// What stood in the composition when it began.
     pub fragments: Vec<FragmentUse>,
+    /// What of that follows a side context.
+    pub bindings: Vec<Binding>,
     log: Mutex<Vec<Arc<Entry>>>,
     length: watch::Sender<usize>,
     ended: AtomicBool,
@@ -323,7 +297,7 @@ impl Generations {
         let generation = Arc::new(Generation {
             id: random_id("gen_"),
             tenant: Arc::clone(&request.tenant),
-            created: self.time.unix_seconds(),
+            began: self.time.unix(),
             background: options.background,
             seed: request.sampling.seed,
             policy: request.policy,
@@ -331,8 +305,9 @@ impl Generations {
             prompt_tokens: composition.root.len() + placed + composition.tail.len(),
             request: request.clone(),
             opens_turn: options.opens_turn,
-            live: Live::new(options.bindings),
+            live: Live::new(options.bindings.clone()),
             fragments: options.fragments,
+            bindings: options.bindings,
             log: Mutex::default(),
             length: watch::Sender::new(0),
             ended: AtomicBool::new(false),

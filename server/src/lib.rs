@@ -30,6 +30,7 @@ pub mod side;
 mod snapshot;
 pub mod sources;
 pub mod sse;
+mod standing;
 mod state;
 mod time;
 
@@ -41,7 +42,7 @@ pub use config::{CacheConfig, ConfigError, EngineConfig, GenerateConfig, ServeCo
 pub use error::ApiError;
 pub use extract::JsonBody;
 pub use fragment_names::{FragmentName, FragmentNames};
-pub use generations::{Entry, FragmentUse, Generation, Generations, Options, Reader, SideUse};
+pub use generations::{Entry, Generation, Generations, Options, Reader};
 pub use limits::Limits;
 pub use live::{Binding, Swapped};
 pub use local::{Local, load};
@@ -52,5 +53,6 @@ pub use random::{random_id, random_seed};
 pub use serving::{Ended, serve};
 pub use side::SideContexts;
 pub use snapshot::{Snapshot, Status};
+pub use standing::{FragmentUse, SideUse};
 pub use state::{AppState, ModelInfo, Parts, blocking};
 pub use time::{SystemClock, Time};

@@ -6,10 +6,11 @@
 //! thread, which takes the same lock.
 
 use crate::{
-    AppState, Generation,
+    AppState, FragmentUse, Generation,
     side::{SideContext, encode},
+    standing::placed_pieces,
 };
-use engine::{RequestError, Swap};
+use engine::{Placement, RequestError, Swap};
 use models::TokenId;
 use std::{
     ops::Range,
@@ -33,16 +34,41 @@ pub struct Binding {
 }
 
 /// A swap that took place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Swapped {
     /// The side context.
     pub side: String,
     /// The version that stands there from then on.
     pub version: u64,
-    /// Its tokens.
-    pub tokens: usize,
+    /// Placements that went.
+    pub range: Range<usize>,
+    /// Those that came in their place.
+    pub placed: Vec<(Placement, FragmentUse)>,
     /// How long ago it had changed.
     pub age: Duration,
+}
+
+impl Swapped {
+    /// Tokens of what came.
+    pub fn tokens(&self) -> usize {
+        self.placed.iter().map(|(_, used)| used.tokens).sum()
+    }
+
+    /// Memory it takes besides its own size, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        self.side.len() + size_of_val(&*self.placed) + self.tokens() * size_of::<TokenId>()
+    }
+}
+
+/// Books that a side context's placements are `pieces` of a version now; what stands behind them moves.
+pub(crate) fn rebind(bindings: &mut [Binding], (side, version): (&str, u64), pieces: usize) {
+    let Some(bound) = bindings.iter_mut().find(|binding| binding.side == side) else { return };
+    let before = std::mem::replace(&mut bound.pieces, pieces);
+    bound.version = version;
+    let start = bound.start;
+    for later in bindings.iter_mut().filter(|later| later.start > start) {
+        later.start = later.start + pieces - before;
+    }
 }
 
 /// What one generation reads live.
@@ -59,8 +85,8 @@ struct Books {
 struct UnderWay {
     side: String,
     version: u64,
-    pieces: usize,
-    tokens: usize,
+    range: Range<usize>,
+    placed: Vec<(Placement, FragmentUse)>,
     /// Since the Unix epoch.
     changed: Duration,
     /// None while the engine is being asked.
@@ -80,17 +106,9 @@ impl Live {
     /// The engine made the swap that was under way; now, since the Unix epoch.
     pub(crate) fn swapped(&self, now: Duration) -> Option<Swapped> {
         let mut books = self.lock();
-        let UnderWay { side, version, pieces, tokens, changed, .. } = books.under_way.take()?;
-        let at = books.bindings.iter().position(|binding| binding.side == side)?;
-        let binding = &mut books.bindings[at];
-        let before = std::mem::replace(&mut binding.pieces, pieces);
-        let start = binding.start;
-        binding.version = version;
-        // What stands behind it moves up or down.
-        for later in books.bindings.iter_mut().filter(|later| later.start > start) {
-            later.start = later.start + pieces - before;
-        }
-        Some(Swapped { side, version, tokens, age: now.saturating_sub(changed) })
+        let UnderWay { side, version, range, placed, changed, .. } = books.under_way.take()?;
+        rebind(&mut books.bindings, (&side, version), placed.len());
+        Some(Swapped { side, version, range, placed, age: now.saturating_sub(changed) })
     }
 
     /// Whether a swap may be asked for now; hears what became of the last.
@@ -155,8 +173,8 @@ fn ask(
 ) -> Result<(), RequestError> {
     // A generation that decodes has a sequence.
     let Some(sequence) = generation.sequence() else { return Ok(()) };
-    let with: Vec<Arc<[TokenId]>> =
-        context.placed().map(|piece| Arc::clone(&piece.tokens)).collect();
+    let placed = placed_pieces(state, &generation.tenant, &binding.root, context);
+    let with: Vec<_> = placed.iter().map(|(placed, _)| Arc::clone(&placed.tokens)).collect();
     for tokens in &with {
         encode(state, &generation.tenant, &binding.root, tokens)?;
     }
@@ -165,8 +183,8 @@ fn ask(
     live.lock().under_way = Some(UnderWay {
         side: binding.side.clone(),
         version: context.version,
-        pieces: with.len(),
-        tokens: context.tokens(),
+        range: range.clone(),
+        placed,
         changed: context.changed,
         answer: None,
     });

@@ -22,7 +22,7 @@ pub use upkeep::{refresh, upkeep};
 use crate::{
     ApiError,
     limits::{SIDE_CONTEXTS_MAX, SIDE_ENTRIES_MAX, SOURCES_MAX},
-    sources::Feeding,
+    sources::{Feeding, SourceSpec},
 };
 use models::TokenId;
 use std::{
@@ -137,6 +137,20 @@ impl SideContext {
             events: EventLog::new(Arc::default()),
             next: 1,
         }
+    }
+
+    /// What it is fed from, while that is what `spec` was made for: another that reads the same is another.
+    pub(crate) fn fed_from(&mut self, spec: &Arc<SourceSpec>) -> Option<&mut Feeding> {
+        self.feeding.as_mut().filter(|feeding| Arc::ptr_eq(&feeding.spec, spec))
+    }
+
+    /// Refuses what a source brings that it is not fed from any more.
+    pub(crate) fn check_fed_from(&mut self, spec: &Arc<SourceSpec>) -> Result<(), ApiError> {
+        if self.fed_from(spec).is_some() {
+            return Ok(());
+        }
+        let message = format!("{} is not fed from that any more", self.id);
+        Err(ApiError::bad_request("source", message).with_code("source_changed"))
     }
 
     /// All pieces as they stand in a composition.
@@ -298,12 +312,37 @@ impl SideContexts {
             return Err(ApiError::bad_request("kind", message).with_code("too_many"));
         }
         let fed = own().filter(|(_, context)| context.feeding.is_some()).count();
-        if context.feeding.is_some() && fed >= SOURCES_MAX {
-            let message = format!("{fed} side contexts have a source; the limit is {SOURCES_MAX}");
-            return Err(ApiError::bad_request("source", message).with_code("too_many"));
-        }
+        check_sources(fed, context.feeding.as_ref())?;
         contexts.insert((Arc::clone(tenant), context.id.clone()), context);
         Ok(())
+    }
+
+    /// Feeds one from something else from now on, or from nothing: nothing comes of what it was fed from any
+    /// more, which is stopped and returned.
+    ///
+    /// # Errors
+    /// There is none of that id, or the tenant has as many sources as it may.
+    pub(crate) fn feed(
+        &self,
+        tenant: &Arc<str>,
+        id: &str,
+        feeding: Option<Feeding>,
+    ) -> Result<Option<Feeding>, ApiError> {
+        let mut contexts = self.lock();
+        let others = contexts.iter().filter(|((owner, other), _)| owner == tenant && other != id);
+        let fed = others.filter(|(_, context)| context.feeding.is_some()).count();
+        let found = contexts.get_mut(&(Arc::clone(tenant), id.to_owned()));
+        let context = found.ok_or_else(|| unknown(id))?;
+        check_sources(fed, feeding.as_ref())?;
+        let before = std::mem::replace(&mut context.feeding, feeding);
+        if let Some(before) = &before {
+            before.stop();
+        }
+        let source = context.feeding.as_ref().map(|feeding| Arc::clone(&feeding.spec));
+        if before.is_some() || source.is_some() {
+            context.events.append(SideEvent::SourceChanged { source });
+        }
+        Ok(before)
     }
 
     /// Does something to one of the tenant's.
@@ -373,6 +412,15 @@ impl SideContexts {
         // Every change leaves a context whole, so a panic elsewhere does not spoil it.
         self.contexts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// 400: a source more than a tenant may have, besides `fed` others.
+fn check_sources(fed: usize, feeding: Option<&Feeding>) -> Result<(), ApiError> {
+    if feeding.is_none() || fed < SOURCES_MAX {
+        return Ok(());
+    }
+    let message = format!("{fed} side contexts have a source; the limit is {SOURCES_MAX}");
+    Err(ApiError::bad_request("source", message).with_code("too_many"))
 }
 
 fn unknown(id: &str) -> ApiError {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed, helpers included")]
 
 mod choices;
+mod forks;
 mod hash_model;
 mod identity;
 mod oracle;

@@ -1,9 +1,10 @@
 //! The parts that requests name: wire types, and their way to token ids.
 
 use crate::{
-    ApiError, AppState, Binding, FragmentUse, SideUse, Tenant,
+    ApiError, AppState, Binding, FragmentUse, Tenant,
     limits::{COMPOSE_PARTS_MAX, NAME_BYTES_MAX, TAIL_PARTS_MAX},
-    side::{Piece, refresh},
+    side::refresh,
+    standing::placed_pieces,
 };
 use engine::{Composition, FragmentId, FragmentInfo, JoinPolicy, Placement, RequestError};
 use models::TokenId;
@@ -222,19 +223,7 @@ fn side_pieces(
         .map_err(inside)?;
     // What changed since is encoded on the way, with the call.
     let context = refresh(state, &tenant.0, id, None).map_err(inside)?;
-    let age = state.time.unix().saturating_sub(context.changed);
-    let piece = |piece: &Piece| {
-        let placed = Placement::from(Arc::clone(&piece.tokens));
-        let used = FragmentUse {
-            id: state.engine.placement_id(&tenant.0, root, &placed),
-            name: context.name.clone(),
-            tokens: piece.tokens.len(),
-            other_root: false,
-            side: Some(SideUse { id: context.id.clone(), version: context.version, age }),
-        };
-        (placed, used)
-    };
-    Ok(context.placed().map(piece).collect())
+    Ok(placed_pieces(state, &tenant.0, root, &context))
 }
 
 fn placement(
@@ -293,7 +282,6 @@ fn sealed_elsewhere(param: &str, id: &str) -> ApiError {
     ApiError::bad_request(format!("{param}.fragment"), message).with_code("other_root")
 }
 
-/// The tail ends in a turn that awaits an answer.
 /// Refuses live bindings where rows are computed again over what would go, and where the tail would be
 /// sealed after it saw two things.
 pub(crate) fn check_live(
@@ -339,6 +327,7 @@ pub(crate) fn further_turns(
     Ok((tail_tokens(state, parts)?, awaits_answer(parts)))
 }
 
+/// The tail ends in a turn that awaits an answer.
 fn awaits_answer(parts: &[PartBody]) -> bool {
     let last = parts.last().and_then(|part| part.role.as_deref());
     matches!(last, Some("user" | "tool"))

@@ -1,10 +1,12 @@
 //! `POST /v1/generations/{id}/fork`: go on from where a generation is, or was, in another way.
 //!
 //! A fork is the generation's request with its answer at the end of the tail. While the generation
-//! runs, the engine lets the fork take over its rows: whole pages are shared, the last is copied.
+//! runs, the engine lets the fork take over its rows: whole pages are shared, the last is copied. Where
+//! side contexts were swapped, it stands over what stood at that token; rows that saw one thing and then
+//! another are not taken over.
 
 use crate::{
-    ApiError, AppState, Generation, JsonBody, Options, Tenant,
+    ApiError, AppState, Generation, JsonBody, Options, Snapshot, Tenant,
     api::{
         compose::{PartBody, further_turns},
         deliver::Delivery,
@@ -12,6 +14,7 @@ use crate::{
         generations::GenerationObject,
     },
     blocking, random_seed,
+    standing::Standing,
 };
 use axum::{
     extract::{Path, State},
@@ -22,8 +25,9 @@ use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// How to go on. What is absent is as it was asked for. A side context that was bound live stands as it
-/// stood when the generation began.
+/// How to go on. What is absent is as it was asked for. A side context that was bound live begins as it
+/// stood at the token that is gone on from, whatever has become of it, and its newest version takes its
+/// place as in any other generation.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForkBody {
@@ -31,6 +35,8 @@ pub struct ForkBody {
     pub at: Option<i64>,
     /// Turns put after what is kept of the answer, whose turn is closed first.
     pub tail: Option<Vec<PartBody>>,
+    /// Side contexts that were bound live stay so (default: true); false keeps them as they stood.
+    pub live: Option<bool>,
     /// Tokens to generate at most.
     pub max_tokens: Option<i64>,
     /// 0 is greedy; at most 2.
@@ -48,9 +54,15 @@ pub struct ForkBody {
 impl ForkBody {
     /// The fork's own request. Blocking.
     fn request(&self, state: &AppState, from: &Generation) -> Result<(Request, Options), ApiError> {
-        let so_far = from.snapshot().tokens;
+        let Snapshot { tokens: so_far, swaps, .. } = from.snapshot();
         let at = integer("at", self.at, 0, so_far.len() as i64)?.unwrap_or(so_far.len());
+        let swaps = swaps.iter().filter(|(_, then)| *then <= at).map(|(swapped, _)| swapped);
+        let Standing { placements, fragments, mut bindings } = Standing::after(from, swaps);
+        if self.live == Some(false) {
+            bindings.clear();
+        }
         let mut request = from.request().clone();
+        request.composition.placements = placements;
         request.selected = from.chosen().or(request.selected);
         let tail = &mut request.composition.tail;
         tail.extend(&so_far[..at]);
@@ -74,8 +86,6 @@ impl ForkBody {
         let given = f64::from(sampling.temperature);
         sampling.temperature = number("temperature", self.temperature, given, 0.0, 2.0)?;
         let background = self.background.unwrap_or(false);
-        // A fork stands over what its request named: what was live there is a snapshot here.
-        let (fragments, bindings) = (from.fragments.clone(), Vec::new());
         Ok((request, Options { background, opens_turn, fragments, bindings }))
     }
 }

@@ -65,7 +65,7 @@ pub struct GenerateBody {
     /// id. Not under `recompute`, which keeps all it computes in one piece (default: false).
     pub seal: Option<bool>,
     /// Answers, with seeds that follow each other, 1 to 16 (default: 1). They share the tail's
-    /// prefill. More than one come as a list, and not as a stream.
+    /// prefill, and what is bound live is kept current in each by itself. More than one come as a list, and not as a stream.
     pub n: Option<i64>,
     /// How urgent it is (default: `normal`).
     pub priority: Option<PriorityBody>,

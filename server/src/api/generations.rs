@@ -146,7 +146,7 @@ impl SwapObject {
         Self {
             side: swapped.side.clone(),
             version: swapped.version,
-            tokens: swapped.tokens,
+            tokens: swapped.tokens(),
             at_token,
             staleness_ms: swapped.age.as_secs_f64() * 1e3,
         }
@@ -214,14 +214,16 @@ impl GenerationObject {
             side: used.side.as_ref().map(|side| SideUseObject {
                 id: side.id.clone(),
                 version: side.version,
-                staleness_ms: summary
-                    .map(|s| side.age.as_secs_f64() * 1e3 + s.timings.first_token_ms),
+                staleness_ms: summary.map(|summary| {
+                    let age = generation.began.saturating_sub(side.changed);
+                    age.as_secs_f64() * 1e3 + summary.timings.first_token_ms
+                }),
             }),
         });
         Self {
             id: generation.id.clone(),
             object: "generation",
-            created: generation.created,
+            created: generation.began.as_secs(),
             model: state.model.id.clone(),
             status: snapshot.status,
             text: snapshot.text,

@@ -5,13 +5,13 @@ use crate::{
     api::{
         compose::check_name,
         generate::out_of_range,
-        side_sources::{SourceBody, SourceObject, open},
+        side_sources::{SourceBody, SourceObject, given, refeed},
     },
     blocking,
     limits::SIDE_ENTRIES_MAX,
     random_id,
     side::{Clock, ClockError, Inbox, Kind, Message, Roll, SideContext, refresh},
-    sources::{self, Feeding},
+    sources,
 };
 use axum::{
     Json,
@@ -76,6 +76,11 @@ pub struct SideContextPatch {
     pub max_entries: Option<usize>,
     /// `feed`, `log`.
     pub max_age_seconds: Option<f64>,
+    /// `feed`, `log`: what it is fed from besides pushes from now on, as when it was made; `null`: nothing.
+    /// What came stays, and nothing more comes of another source. Not given, it is fed as before.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<SourceBody>)]
+    pub source: Option<Option<SourceBody>>,
 }
 
 /// A side context.
@@ -299,18 +304,17 @@ pub async fn create(
         let (tokens, entries) = (body.max_tokens, body.max_entries);
         let roll = RollFields { tokens, entries, age_seconds: body.max_age_seconds };
         refuse_others(&kind, &clock, roll)?;
-        let spec = body.source.map(|source| source.spec(&kind)).transpose()?;
-        let source = spec.as_ref().map(|spec| open(&state, spec)).transpose()?;
+        let opened = body.source.map(|source| source.open(&state, &kind)).transpose()?;
         let now = state.time.unix();
         let mut context = SideContext::new(random_id("sc_"), kind, now);
-        context.feeding = spec.map(Feeding::new);
+        context.feeding = opened.as_ref().map(|(feeding, _)| feeding.clone());
         (context.name, context.role, context.roll) = (body.name, body.role, roll.roll()?);
         // A role that the template does not know is refused here, not with the first entry.
         crate::side::pieces_tokens(&state, &context, "x")?;
         let id = context.id.clone();
         state.side_contexts.add(&tenant.0, context)?;
-        if let Some(source) = source {
-            sources::start(&state, &tenant.0, &id, source)?;
+        if let Some((feeding, source)) = opened {
+            sources::start(&state, &tenant.0, &id, (feeding.spec, source), None)?;
         }
         let context = refresh(&state, &tenant.0, &id, None)?;
         Ok(Json(SideContextObject::new(&context, state.time.unix())))
@@ -347,11 +351,12 @@ pub async fn get(
     .await
 }
 
-/// Changes a side context.
+/// Changes a side context, all that is given or, where something of it is refused, nothing.
 #[utoipa::path(patch, path = "/v1/side-contexts/{id}", operation_id = "patch_side_context",
     request_body = SideContextPatch, responses(
     (status = 200, body = SideContextObject),
     (status = 400, body = crate::error::ErrorBody),
+    (status = 403, body = crate::error::ErrorBody, description = "A source that is not allowed"),
     (status = 404, body = crate::error::ErrorBody),
 ))]
 pub async fn patch(
@@ -366,9 +371,15 @@ pub async fn patch(
         let clock = ClockFields { template, time_zone, tick_seconds: body.tick_seconds };
         let (tokens, entries) = (body.max_tokens, body.max_entries);
         let roll = RollFields { tokens, entries, age_seconds: body.max_age_seconds };
-        refuse_others(&state.side_contexts.get(&tenant.0, &id)?.kind, &clock, roll)?;
+        let kind = state.side_contexts.get(&tenant.0, &id)?.kind;
+        refuse_others(&kind, &clock, roll)?;
         let is_clock = clock.is_given();
         let (clock, roll) = (clock.clock()?, roll.roll()?);
+        let open = |source: SourceBody| source.open(&state, &kind);
+        let opened = body.source.map(|source| source.map(open).transpose()).transpose()?;
+        if let Some(opened) = opened {
+            refeed(&state, &tenant.0, &id, opened)?;
+        }
         state.side_contexts.with(&tenant.0, &id, |context| {
             if is_clock {
                 // Written anew at once.

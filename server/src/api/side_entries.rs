@@ -65,7 +65,7 @@ pub async fn push(
     JsonBody(body): JsonBody<EntryBody>,
 ) -> Result<Json<EntryPushed>, ApiError> {
     let EntryBody { text, gist, from, message } = body;
-    let entry = NewEntry { text, gist, from, message };
+    let entry = NewEntry { text, gist, from, message, source: None };
     blocking(move || {
         let pushed = push_entry(&state, &tenant.0, &id, entry)?;
         let (number, version) = (pushed.number, pushed.version);

@@ -2,7 +2,10 @@
 
 use crate::{
     ApiError, AppState, Tenant, Time,
-    api::generations::{EventObject, EventsQuery},
+    api::{
+        generations::{EventObject, EventsQuery},
+        side_sources::SourceObject,
+    },
     extract::QueryFields,
     side::{Bound, EventReader, Reading, SideEvent},
     sse,
@@ -36,6 +39,11 @@ struct RolledOffData<'a> {
 struct FailedData<'a> {
     message: &'a str,
     failures: u32,
+}
+
+#[derive(Serialize)]
+struct SourceData {
+    source: Option<SourceObject>,
 }
 
 #[derive(Serialize)]
@@ -92,6 +100,10 @@ impl Stream {
                 let data = FailedData { message, failures: *failures };
                 numbered(sequence, "side_context.source_failed", data)
             }
+            SideEvent::SourceChanged { source } => {
+                let source = source.as_deref().map(SourceObject::from);
+                numbered(sequence, "side_context.source_changed", SourceData { source })
+            }
             SideEvent::Deleted => {
                 self.is_over = true;
                 numbered(sequence, "side_context.deleted", DeletedData { id: &self.id })
@@ -108,7 +120,8 @@ fn numbered<T: Serialize>(sequence: usize, kind: &'static str, data: T) -> Event
 /// caught up. `side_context.changed`: numbers of the entries that came and were removed, and what it
 /// holds then (`age_ms` is how long ago that was when the event was sent). `side_context.rolled_off`:
 /// numbers of the entries that went, and the bound they passed (`tokens`, `entries` or `age`).
-/// `side_context.source_failed`: what it is fed from could not be read. `side_context.deleted`: the
+/// `side_context.source_failed`: what it is fed from could not be read. `side_context.source_changed`:
+/// it is fed from this `source` from now on, or from nothing (`null`). `side_context.deleted`: the
 /// last. The newest 512 events are held; who comes later than that, or reads too slowly, gets one
 /// `side_context.gap` with the number of events that were missed, and reads on from there.
 #[utoipa::path(get, path = "/v1/side-contexts/{id}/events",

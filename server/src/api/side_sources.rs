@@ -8,11 +8,11 @@ use crate::{
         SOURCE_URL_BYTES_MAX, SOURCE_URL_EVERY_DEFAULT, SOURCE_URL_EVERY_MIN,
     },
     side::Kind,
-    sources::{Begin, Feeding, Source, SourceSpec},
+    sources::{self, Begin, Feeding, Source, SourceSpec},
 };
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, time::Duration};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use utoipa::ToSchema;
 
 /// What a feed or a log is fed from. One of `file`, `url`, `command` is given.
@@ -62,11 +62,21 @@ pub struct SourceObject {
 }
 
 impl SourceBody {
+    /// The source, where it is allowed. Blocking.
+    ///
+    /// # Errors
+    /// 403: the operator does not allow it; 400: there is no such one, or not for that kind.
+    pub(crate) fn open(self, state: &AppState, kind: &Kind) -> Result<Opened, ApiError> {
+        let spec = self.spec(kind)?;
+        let source = open(state, &spec)?;
+        Ok((Feeding::new(spec), source))
+    }
+
     /// The source.
     ///
     /// # Errors
     /// 400: there is no such one.
-    pub(crate) fn spec(self, kind: &Kind) -> Result<SourceSpec, ApiError> {
+    fn spec(self, kind: &Kind) -> Result<SourceSpec, ApiError> {
         let Self { file, from, url, command, every_seconds } = self;
         if !matches!(kind, Kind::Feed | Kind::Log) {
             let message = format!("kind {} takes no source; feed and log do", kind.name());
@@ -96,11 +106,33 @@ impl SourceBody {
     }
 }
 
-/// The source, where it is allowed. Blocking.
+/// A source that is not read yet.
+pub(crate) type Opened = (Feeding, Source);
+
+/// Feeds a side context from something else from now on, or from nothing. Blocking.
 ///
 /// # Errors
-/// 403: the operator does not allow it; 400: there is no such one.
-pub(crate) fn open(state: &AppState, spec: &SourceSpec) -> Result<Source, ApiError> {
+/// There is no such context, or there are as many sources as there may be.
+pub(crate) fn refeed(
+    state: &Arc<AppState>,
+    tenant: &Arc<str>,
+    id: &str,
+    opened: Option<Opened>,
+) -> Result<(), ApiError> {
+    let feeding = opened.as_ref().map(|(feeding, _)| feeding.clone());
+    let before = state.side_contexts.feed(tenant, id, feeding)?;
+    let Some((feeding, source)) = opened else { return Ok(()) };
+    sources::start(state, tenant, id, (feeding.spec, source), before)
+}
+
+/// What a field says that may be `null`: then, too, it is given.
+pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+fn open(state: &AppState, spec: &SourceSpec) -> Result<Source, ApiError> {
     state.sources.open(spec).map_err(|error| {
         let param = match spec {
             SourceSpec::File { .. } => "source.file",
@@ -147,8 +179,20 @@ fn every(given: Option<f64>, least: Duration, default: Duration) -> Result<Durat
 
 impl From<&Feeding> for SourceObject {
     fn from(feeding: &Feeding) -> Self {
+        Self {
+            last_success: feeding.last_success.map(|at| at.as_secs()),
+            failures: feeding.failures,
+            last_error: feeding.last_error.clone(),
+            ..Self::from(&*feeding.spec)
+        }
+    }
+}
+
+/// Of what was not read yet.
+impl From<&SourceSpec> for SourceObject {
+    fn from(spec: &SourceSpec) -> Self {
         let (mut file, mut from, mut url, mut command) = (None, None, None, None);
-        match &*feeding.spec {
+        match spec {
             SourceSpec::File { path, from: begin } => {
                 file = Some(path.display().to_string());
                 from = Some(match begin {
@@ -164,10 +208,10 @@ impl From<&Feeding> for SourceObject {
             from,
             url,
             command,
-            every_seconds: feeding.spec.every().as_secs_f64(),
-            last_success: feeding.last_success.map(|at| at.as_secs()),
-            failures: feeding.failures,
-            last_error: feeding.last_error.clone(),
+            every_seconds: spec.every().as_secs_f64(),
+            last_success: None,
+            failures: 0,
+            last_error: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     ApiError, AppState,
     api::compose::at_most,
     limits::{INBOX_GIST_BYTES_MAX, NAME_BYTES_MAX, SIDE_ENTRIES_MAX, SIDE_ENTRY_BYTES_MAX},
+    sources::SourceSpec,
 };
 use axum::http::StatusCode;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub(crate) struct NewEntry {
     pub(crate) from: Option<String>,
     /// Its id.
     pub(crate) message: Option<String>,
+    /// What it was read from, where no client brings it.
+    pub(crate) source: Option<Arc<SourceSpec>>,
 }
 
 /// What became of it.
@@ -36,7 +39,7 @@ pub(crate) struct Pushed {
 /// Adds an entry. Blocking.
 ///
 /// # Errors
-/// There is no such context, or it takes no such entry.
+/// There is no such context, it takes no such entry, or it is not fed from that source any more.
 pub(crate) fn push_entry(
     state: &AppState,
     tenant: &Arc<str>,
@@ -52,10 +55,13 @@ pub(crate) fn push_entry(
     let tokens = pieces_tokens(state, &context, &text)?;
     let now = state.time.unix();
     state.side_contexts.with(tenant, id, |context| {
+        if let Some(source) = &entry.source {
+            context.check_fed_from(source)?;
+        }
         let number = context.push(text, tokens, now);
         let rolled_off = context.roll_off(now);
-        Pushed { number, version: context.version, rolled_off }
-    })
+        Ok(Pushed { number, version: context.version, rolled_off })
+    })?
 }
 
 fn push_message(
@@ -123,9 +129,9 @@ fn shown(
 }
 
 impl NewEntry {
-    /// A text.
-    pub(crate) fn text(text: String) -> Self {
-        Self { text: Some(text), ..Self::default() }
+    /// A text that was read from a source.
+    pub(crate) fn read(text: String, source: Arc<SourceSpec>) -> Self {
+        Self { text: Some(text), source: Some(source), ..Self::default() }
     }
 
     /// 400: the kind takes no such entry, or a field is too long.

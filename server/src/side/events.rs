@@ -3,7 +3,7 @@
 //! Readers hold a place in it and nothing else: whoever is slow, or gone, costs nothing. A reader that
 //! comes back to a place that is no longer held is told how many events it missed.
 
-use crate::limits::SIDE_EVENTS_MAX;
+use crate::{limits::SIDE_EVENTS_MAX, sources::SourceSpec};
 use std::{
     collections::VecDeque,
     sync::{
@@ -48,6 +48,12 @@ pub enum SideEvent {
         /// Failures in a row.
         failures: u32,
     },
+    /// It is fed from something else from then on, or from nothing: nothing that came of another source
+    /// follows.
+    SourceChanged {
+        /// From what.
+        source: Option<Arc<SourceSpec>>,
+    },
     /// It is gone; nothing follows.
     Deleted,
 }
@@ -82,7 +88,7 @@ impl Totals {
                 self.rolled_off.fetch_add(entries.len() as u64, Ordering::Relaxed)
             }
             SideEvent::SourceFailed { .. } => self.source_failures.fetch_add(1, Ordering::Relaxed),
-            SideEvent::Deleted => 0,
+            SideEvent::SourceChanged { .. } | SideEvent::Deleted => 0,
         };
     }
 }

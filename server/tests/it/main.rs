@@ -10,6 +10,7 @@ mod golden_joins;
 mod harness;
 mod inboxes;
 mod letters;
+mod live_forks;
 mod openai;
 mod openai_refusals;
 mod openapi;

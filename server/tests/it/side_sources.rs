@@ -1,10 +1,15 @@
 //! Sources of side contexts over HTTP: off until they are allowed, and what comes of them is an entry.
 
-use crate::harness::{Setup, call, call_json, metric};
+use crate::harness::{Answer, Setup, call, call_json, events, metric};
 use axum::{Router, routing::get};
 use cento::sources::{Allowed, Folders, Host, Hosts};
 use serde_json::{Value, json};
-use std::{fs, io::Write as _, path::Path, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 const CREATE: &str = "POST /v1/side-contexts";
 
@@ -164,5 +169,150 @@ async fn a_tenant_has_so_many_sources() {
     let refused = call_json(&app, CREATE, body.clone()).await.expect(400);
     assert_eq!(refused["error"]["code"], "too_many");
     call(&app, &format!("DELETE {}", paths[0]), "").await.expect(200);
-    create(&app, body).await;
+    let free = create(&app, json!({"kind": "feed"})).await;
+    let source = json!({"source": {"file": file}});
+    patch(&app, &paths[1], source.clone()).await.expect(200);
+    patch(&app, &free, source.clone()).await.expect(200);
+    let unfed = create(&app, json!({"kind": "feed"})).await;
+    let refused = patch(&app, &unfed, source.clone()).await.expect(400);
+    assert_eq!(
+        (&refused["error"]["param"], &refused["error"]["code"]),
+        (&json!("source"), &json!("too_many"))
+    );
+    patch(&app, &free, json!({"source": null})).await.expect(200);
+    patch(&app, &unfed, source).await.expect(200);
+}
+
+async fn patch(app: &Router, path: &str, body: Value) -> Answer {
+    call_json(app, &format!("PATCH {path}"), body).await
+}
+
+/// Two files below an allowed folder, and a feed that begins with the first.
+async fn fed_by_a_file(folder: &Path) -> (Router, String, [PathBuf; 2]) {
+    let folders = Folders::new([folder.to_owned()]).unwrap();
+    let app = server(Allowed { folders, ..Allowed::default() });
+    let files = ["first", "second"].map(|name| folder.join(name));
+    append(&files[0], "one\n");
+    let source = json!({"file": files[0], "from": "start"});
+    let path = create(&app, json!({"kind": "feed", "max_entries": 100, "source": source})).await;
+    until(&app, &path, |now| texts(now) == ["one\n"]).await;
+    (app, path, files)
+}
+
+#[tokio::test]
+async fn a_source_is_replaced_and_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, path, [first, second]) = fed_by_a_file(folder.path()).await;
+    append(&second, "two\n");
+    let source = json!({"file": second, "from": "start"});
+    let now = patch(&app, &path, json!({"source": source})).await.expect(200);
+    // The new one may have been read already.
+    assert_eq!((texts(&now)[0], &now["source"]["file"]), ("one\n", &json!(second)));
+    append(&first, "lost\n");
+    until(&app, &path, |now| texts(now) == ["one\n", "two\n"]).await;
+    // What is not given stays.
+    let now = patch(&app, &path, json!({"name": "other", "max_entries": 3})).await.expect(200);
+    assert_eq!(now["source"]["file"], json!(second));
+    append(&second, "three\n");
+    until(&app, &path, |now| texts(now) == ["one\n", "two\n", "three\n"]).await;
+
+    let reading = tokio::spawn({
+        let (app, line) = (app.clone(), format!("GET {path}/events"));
+        async move { call(&app, &line, "").await.text }
+    });
+    let now = patch(&app, &path, json!({"source": null})).await.expect(200);
+    assert_eq!((now["source"].clone(), texts(&now).len()), (Value::Null, 3), "{now}");
+    patch(&app, &path, json!({"source": null})).await.expect(200);
+    append(&second, "four\n");
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let now = call(&app, &format!("GET {path}"), "").await.expect(200);
+    assert_eq!(texts(&now), ["one\n", "two\n", "three\n"], "nothing comes any more");
+    call_json(&app, &format!("POST {path}/entries"), json!({"text": "mine"})).await.expect(200);
+    call(&app, &format!("DELETE {path}"), "").await.expect(200);
+
+    let told = events(&reading.await.unwrap());
+    let changes = told.iter().filter(|event| event.kind == "side_context.source_changed");
+    let sources: Vec<Value> = changes.map(|event| event.json()["source"]["file"].clone()).collect();
+    assert_eq!(sources, [json!(second), Value::Null], "no event where nothing changed: {told:?}");
+}
+
+#[tokio::test]
+async fn a_source_that_is_refused_leaves_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, path, [first, second]) = fed_by_a_file(folder.path()).await;
+    for (body, status, param) in [
+        (json!({"source": {"file": "/etc/hostname"}}), 403, "source.file"),
+        (json!({"source": {"command": "load"}}), 403, "source.command"),
+        (json!({"source": {"file": second, "every_seconds": 1}}), 400, "source.every_seconds"),
+        (json!({"source": {"fiel": second}}), 400, "source.fiel"),
+        (json!({"source": {}}), 400, "source"),
+        // Nothing of it where something is refused.
+        (json!({"source": null, "max_entries": 0}), 400, "max_entries"),
+        (json!({"source": {"file": "/etc/hostname"}, "name": "new"}), 403, "source.file"),
+    ] {
+        let refused = patch(&app, &path, body).await.expect(status);
+        assert_eq!(refused["error"]["param"], param, "{refused}");
+    }
+    append(&first, "two\n");
+    let now = until(&app, &path, |now| texts(now) == ["one\n", "two\n"]).await;
+    assert_eq!((&now["name"], &now["source"]["file"]), (&Value::Null, &json!(first)));
+
+    let clock = create(&app, json!({"kind": "clock"})).await;
+    let refused = patch(&app, &clock, json!({"source": {"file": first}})).await.expect(400);
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("clock takes no source"), "{message}");
+    let unknown = "/v1/side-contexts/sc_none";
+    patch(&app, unknown, json!({"source": null})).await.expect(404);
+}
+
+#[tokio::test]
+async fn nothing_of_the_old_source_comes_after_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, path, [first, second]) = fed_by_a_file(folder.path()).await;
+    for source in [json!({"file": second}), Value::Null] {
+        // It is in the middle of taking many lines.
+        let before = call(&app, &format!("GET {path}"), "").await.expect(200);
+        append(&first, &"x\n".repeat(120_000));
+        let is_taking = |now: &Value| now["version"].as_u64() > before["version"].as_u64();
+        until(&app, &path, is_taking).await;
+        let now = patch(&app, &path, json!({"source": source})).await.expect(200);
+        let rolled_off = |context: &Value| context["rolled_off"].as_u64().unwrap();
+        let taken = rolled_off(&now) - rolled_off(&before);
+        assert!(taken < 120_000, "all was taken already: {taken}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let later = call(&app, &format!("GET {path}"), "").await.expect(200);
+        assert_eq!(
+            (&later["version"], later["entries"] == now["entries"]),
+            (&now["version"], true)
+        );
+        let again = json!({"file": first, "from": "end"});
+        patch(&app, &path, json!({"source": again})).await.expect(200);
+        until(&app, &path, |now| now["source"]["last_success"].is_u64()).await;
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_command_that_runs_ends_before_the_next_source_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = folder.path().join("said");
+    let line = |script: String| format!("sh -c '{script}'").parse().unwrap();
+    let said_by = said.display();
+    let commands = [
+        (
+            "slow".to_owned(),
+            line(format!("echo begun >{said_by}; sleep 1; echo late; echo late >>{said_by}")),
+        ),
+        ("said".to_owned(), line(format!("cat {said_by}"))),
+    ];
+    let app = server(Allowed { commands: commands.into(), ..Allowed::default() });
+    let path = create(&app, json!({"kind": "feed", "source": {"command": "slow"}})).await;
+    while !said.exists() || fs::read(&said).unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let source = json!({"command": "said", "every_seconds": 1});
+    patch(&app, &path, json!({"source": source})).await.expect(200);
+    tokio::time::sleep(Duration::from_millis(2_300)).await;
+    let now = call(&app, &format!("GET {path}"), "").await.expect(200);
+    assert_eq!(texts(&now), ["begun\n"], "{now}");
 }

@@ -27,6 +27,8 @@ pub(super) struct Pressure {
     unlisted: [usize; 2],
     swaps: usize,
     restarts: usize,
+    /// Forks of swapped generations, over less than all that was swapped in and over some of it.
+    forks_of_swapped: [usize; 2],
     /// Sealed fragments made, placed, and asked for in vain.
     sealed: [usize; 3],
     /// Rows that models which offer choices gave, and choices.
@@ -39,6 +41,8 @@ impl Pressure {
         self.crashes += other.crashes;
         self.swaps += other.swaps;
         self.restarts += other.restarts;
+        let forks = self.forks_of_swapped.iter_mut().zip(other.forks_of_swapped);
+        forks.for_each(|(to, from)| *to += from);
         self.answers += other.answers;
         self.cancelled += other.cancelled;
         self.refused += other.refused;
@@ -71,6 +75,8 @@ impl Pressure {
         let [found, missed] = self.unlisted;
         assert!(found > 500 && missed > 5_000, "no unlisted records: {self:?}");
         assert!(self.swaps > 300 && self.restarts > 10, "no swaps: {self:?}");
+        let [left, followed] = self.forks_of_swapped;
+        assert!(left > 50 && followed > 50, "no forks of what was swapped: {self:?}");
         let Stats { rows_adopted, rows_copied, .. } = self.stats;
         assert!(rows_adopted > 2_000 && rows_copied > 500, "no forks: {self:?}");
         assert!(evictions > 1_000 && preemptions > 300, "no pressure: {self:?}");
@@ -254,7 +260,7 @@ impl Sim {
         }
     }
 
-    /// Goes on from where a generation stands, in another way.
+    /// Goes on from a token of a generation, in another way.
     fn fork(&mut self) {
         if self.live.is_empty() {
             return;
@@ -262,13 +268,34 @@ impl Sim {
         let live = &self.live[self.chance.below(self.live.len())];
         let mut request = live.request.clone();
         let events = live.heard.lock().unwrap().clone();
+        let is_token = |event: &&Event| matches!(event, Event::Token { .. });
+        let tokens = events.iter().filter(is_token).count();
+        let at = if self.chance.one_in(2) { tokens } else { self.chance.below(tokens + 1) };
+        // Mostly over what stood at that token; else over what stood at first, as other answers to the
+        // same request do.
+        let follows = !self.chance.one_in(4);
+        let (mut kept, mut swaps) = (0, [0; 2]);
         for event in events {
             match event {
                 Event::Chosen { selected } => request.selected = Some(selected),
-                Event::Token { token, .. } => request.composition.tail.push(token),
+                Event::Token { token, .. } if kept < at => {
+                    kept += 1;
+                    request.composition.tail.push(token);
+                }
+                Event::Swapped { range, with, at: then } => {
+                    let is_before = follows && then <= at;
+                    swaps[usize::from(is_before)] += 1;
+                    if is_before {
+                        let with = with.into_iter().map(Placement::from);
+                        request.composition.placements.splice(range, with);
+                    }
+                }
                 _ => {}
             }
         }
+        let [left, followed] = swaps.map(|swaps| usize::from(swaps > 0));
+        self.pressure.forks_of_swapped[0] += left;
+        self.pressure.forks_of_swapped[1] += followed;
         let vocab = self.world.shape.vocab;
         if self.chance.one_in(2) {
             request.composition.tail.extend(&*self.chance.tokens(1, 3, vocab));

@@ -341,7 +341,7 @@ impl Head {
         let generation = reader.generation();
         Self {
             id: generation.id.replace("gen_", "chatcmpl-"),
-            created: generation.created,
+            created: generation.began.as_secs(),
             model: state.model.id.clone(),
             fingerprint: fingerprint(&state.engine),
             tokenizer: Arc::clone(&state.tokenizer),

@@ -383,7 +383,7 @@ impl Head {
         let generation = first.generation();
         Self {
             id: generation.id.replace("gen_", "cmpl-"),
-            created: generation.created,
+            created: generation.began.as_secs(),
             model: state.model.id.clone(),
             fingerprint: fingerprint(&state.engine),
             usage,
