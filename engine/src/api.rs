@@ -61,7 +61,7 @@ pub struct FragmentInfo {
     pub tokens: Arc<[TokenId]>,
     /// Its KV was there already when it was put (`put`), or is there now (`get`, `list`).
     pub cached: bool,
-    /// A tier keeps its KV: it survives eviction, and a restart.
+    /// A tier keeps its KV: it survives eviction, and, on a disk or in a shared store, a restart.
     pub stored: bool,
     /// Kept from eviction.
     pub pinned: bool,
@@ -406,6 +406,8 @@ pub struct Stats {
     pub fragments_stored: usize,
     /// What the tier says of itself; zeros without one.
     pub tier: Figures,
+    /// The part of them that is about this machine's memory.
+    pub tier_host: Figures,
     /// The part of them that is about a store which other servers use, too.
     pub tier_shared: Figures,
     /// Overlays in memory: rows computed again for a composition.

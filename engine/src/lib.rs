@@ -47,6 +47,6 @@ pub use sealed::{Seal, Sealed};
 pub use step::Core;
 pub use swap::Swap;
 pub use tier::{
-    Disk, DiskConfig, DiskError, Entry, Figures, Kv, Layered, Notice, Origin, SHARED_ROWS_MIN,
-    Shared, SharedConfig, SharedError, StoreUrl, Tier, UrlError,
+    Disk, DiskConfig, DiskError, Entry, Figures, Host, Kv, Layered, Notice, Origin,
+    SHARED_ROWS_MIN, Shared, SharedConfig, SharedError, StoreUrl, Tier, UrlError,
 };

@@ -160,9 +160,9 @@ impl Core {
 
     /// The numbers as they are now.
     pub fn stats(&self) -> Stats {
-        let figures = |tier: &dyn Tier| (tier.figures(), tier.figures_shared());
-        let (tier, tier_shared) = self.tier.as_deref().map(figures).unwrap_or_default();
-        Stats { tier, tier_shared, ..self.state.stats() }
+        let Some(of) = self.tier.as_deref() else { return self.state.stats() };
+        let (tier, tier_host, tier_shared) = (of.figures(), of.figures_host(), of.figures_shared());
+        Stats { tier, tier_host, tier_shared, ..self.state.stats() }
     }
 
     /// Steps until shut down, or until no handle is left and nothing runs. Blocks when idle.

@@ -1,4 +1,4 @@
-//! What the loop knows of the tier beyond memory: which records it keeps, which are on their way,
+//! What the loop knows of the tier beyond its pages: which records it keeps, which are on their way,
 //! and whether fetching is worth while.
 //!
 //! A record is offered to the tier as soon as it is whole, so that a killed process loses little.
@@ -189,6 +189,8 @@ impl Stored {
 
     /// Someone wants a record of so many rows to be gone.
     pub(crate) fn remove(&mut self, id: FragmentId, rows: usize) {
+        // It may have been what took the room.
+        self.is_full = false;
         let is_there = self.kept.remove(&id) | self.unlisted.remove(&id);
         if is_there || self.unlisted_rows_min.is_some_and(|min| rows >= min) {
             self.asks.push(Ask::Remove(id, rows));
@@ -203,7 +205,7 @@ impl Stored {
     pub(crate) fn take(&mut self, notice: Notice, row_bytes: usize) -> Option<FragmentId> {
         self.is_full = false;
         match notice {
-            Notice::Kept(_) => {}
+            Notice::Kept(_) | Notice::Room => {}
             Notice::Gone(id) => drop(self.kept.remove(&id)),
             Notice::Arrived { id, kv, took } => {
                 self.fetching.remove(&id);

@@ -124,6 +124,7 @@ Examples:
   cento serve
   cento serve --model qwen2.5-coder-0.5b --port 9000
   cento serve --cache-bytes 20GiB        keep KV on disk, over restarts
+  cento serve --host-kv-memory 64GiB     keep what a GPU evicts in memory
   cento serve --cache-url s3://kv/cento  share KV with other servers
   cento serve --model ./model.gguf --host 0.0.0.0 --api-key-file keys.txt
   cento serve --allow-file /var/log --allow-command load='uptime'
@@ -147,6 +148,13 @@ pub struct ServeArgs {
     /// share nothing [default: no key is asked for].
     #[arg(long, env = "CENTO_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+
+    /// Memory of this machine behind a GPU's, for KV that is evicted there, in bytes or with a unit; 0
+    /// uses none. It fills as KV is encoded, and ends with the process. On a CPU --kv-memory is such
+    /// memory already: give that more instead [default: on a GPU a quarter of what is available, else
+    /// 0].
+    #[arg(long, env = "CENTO_HOST_KV_MEMORY", value_name = "BYTES")]
+    pub host_kv_memory: Option<Bytes>,
 
     /// Disk space for KV, in bytes or with a unit; 0 uses none. What is kept there comes back after
     /// eviction and after a restart.

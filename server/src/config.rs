@@ -128,6 +128,9 @@ pub struct ServeConfig {
     pub address: SocketAddr,
     /// Keys of which a client must send one; without any, none is asked for.
     pub api_keys: ApiKeys,
+    /// Memory of this machine behind a GPU's; `None`: on a GPU a quarter of what is available, else
+    /// none.
+    pub host_kv_memory: Option<Bytes>,
     /// Where KV is kept on disk, and how much of it; `None`: nowhere.
     pub cache: Option<CacheConfig>,
     /// What side contexts may be fed from.
@@ -157,11 +160,16 @@ impl TryFrom<ServeArgs> for ServeConfig {
         if args.body_limit < BODY_LIMIT_MIN {
             return Err(ConfigError::BodyLimit { given: args.body_limit, min: BODY_LIMIT_MIN });
         }
+        let too_little = |given: &Bytes| given.0 > 0 && *given < HOST_KV_MEMORY_MIN;
+        if let Some(given) = args.host_kv_memory.filter(too_little) {
+            return Err(ConfigError::HostKvMemory { given, min: HOST_KV_MEMORY_MIN });
+        }
         let body_bytes_max = usize::try_from(args.body_limit.0).unwrap_or(usize::MAX);
         Ok(Self {
             engine: EngineConfig::resolve(args.engine, args.queue.get(), args.running.get())?,
             address,
             api_keys,
+            host_kv_memory: args.host_kv_memory,
             cache: CacheConfig::resolve(args.cache_dir, args.cache_bytes)?,
             allowed: allowed(args.allow_file, args.allow_url, args.allow_command)?,
             cache_url: args.cache_url,
@@ -267,6 +275,14 @@ pub enum ConfigError {
         /// The limit.
         min: Bytes,
     },
+    /// Too little memory behind a GPU's to keep anything.
+    #[error("--host-kv-memory {given}: at least {min}, or 0 for none")]
+    HostKvMemory {
+        /// As typed.
+        given: Bytes,
+        /// The limit.
+        min: Bytes,
+    },
     /// A body limit under which no request fits.
     #[error("--body-limit {given}: at least {min}")]
     BodyLimit {
@@ -348,6 +364,8 @@ pub(crate) const KV_MEMORY_CPU: Bytes = Bytes(2 << 30);
 /// Under this no model holds one page.
 const KV_MEMORY_MIN: Bytes = Bytes(1 << 20);
 /// Under this a few fragments of a small model do not fit.
+const HOST_KV_MEMORY_MIN: Bytes = Bytes(64 << 20);
+/// The same on disk.
 const CACHE_BYTES_MIN: Bytes = Bytes(64 << 20);
 /// Under this no useful request fits.
 const BODY_LIMIT_MIN: Bytes = Bytes(1 << 10);

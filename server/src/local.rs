@@ -1,10 +1,10 @@
 //! A model loaded into this process, and an engine over it: what the commands run on.
 
-use crate::{CacheConfig, EngineConfig, FetchProgress, ServeConfig, Time};
+use crate::{Bytes, CacheConfig, EngineConfig, FetchProgress, ServeConfig, Time, host_memory};
 use anyhow::{Context as _, anyhow};
 use engine::{
-    Config, Disk, DiskConfig, Engine, Event, Layered, Origin, Request, SHARED_ROWS_MIN, Shared,
-    SharedConfig, StoreUrl, Summary, Tier,
+    Config, Disk, DiskConfig, Engine, Event, Host, Layered, Origin, Request, SHARED_ROWS_MIN,
+    Shared, SharedConfig, StoreUrl, Summary, Tier,
 };
 use models::{LoadOptions, Loaded, Model as _, ModelInfo, TokenId, Tokenizer, Turns};
 use std::{
@@ -56,17 +56,38 @@ pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
     Ok(loaded)
 }
 
-/// Where a loaded model's KV is kept beyond memory: on disk, in a store that servers share, on disk
-/// over such a store, or nowhere. Fails when another server has the disk's folder, a folder cannot be
-/// written to, or the settings of the store make no sense.
-pub(crate) fn tier(loaded: &Loaded, config: &ServeConfig) -> anyhow::Result<Option<Box<dyn Tier>>> {
+/// Memory of this machine that a loaded model's KV may take beyond the engine's pages.
+pub fn host_kv(loaded: &Loaded, config: &ServeConfig) -> Bytes {
+    let share = || if loaded.decoder.is_on_gpu() { host_memory::available() / 4 } else { 0 };
+    config.host_kv_memory.unwrap_or_else(|| Bytes(share()))
+}
+
+/// Where a loaded model's KV is kept beyond the engine's pages: so much of this machine's memory, a
+/// disk and a store that servers share, each before those that are farther; or nowhere.
+///
+/// # Errors
+/// Another server has the disk's folder, a folder cannot be written to, the settings of the store
+/// make no sense, or the machine has no thread to give.
+pub fn tier(
+    loaded: &Loaded,
+    config: &ServeConfig,
+    host: Bytes,
+) -> anyhow::Result<Option<Box<dyn Tier>>> {
     let origin = Origin::new(loaded.decoder.shape(), &loaded.info.name, config.engine.kv_dtype);
     let disk = config.cache.as_ref().map(|cache| disk(cache, origin.clone())).transpose()?;
     let shared = config.cache_url.as_ref().map(|url| shared(url, origin)).transpose()?;
-    Ok(match (disk, shared) {
+    let lasting: Option<Box<dyn Tier>> = match (disk, shared) {
         (Some(near), Some(far)) => Some(Box::new(Layered::new(near, far))),
         (disk, shared) => disk.or(shared),
-    })
+    };
+    if host.0 == 0 {
+        return Ok(lasting);
+    }
+    let host = Host::open(host.0, Time::system().clock()).context("--host-kv-memory")?;
+    Ok(Some(match lasting {
+        Some(far) => Box::new(Layered::of_memory(Box::new(host), far)),
+        None => Box::new(host),
+    }))
 }
 
 fn disk(cache: &CacheConfig, origin: Origin) -> anyhow::Result<Box<dyn Tier>> {

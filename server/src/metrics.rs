@@ -134,7 +134,8 @@ const GAUGES: &[Row<usize>] = &[
     ("cento_fragments", |s| s.fragments, "Fragments known"),
     ("cento_fragments_cached", |s| s.fragments_cached, "Fragments whose KV is in memory"),
     ("cento_fragments_stored", |s| s.fragments_stored, "Fragments and roots whose KV a tier keeps"),
-    ("cento_tier_bytes", |s| s.tier.bytes as usize, "Bytes a tier takes"),
+    ("cento_tier_bytes", |s| s.tier.bytes as usize, "Bytes tiers take"),
+    ("cento_host_bytes", |s| s.tier_host.bytes as usize, "Those of them in this machine's memory"),
     (
         "cento_tier_bytes_waiting",
         |s| s.tier.bytes_waiting as usize,
@@ -168,8 +169,13 @@ const COUNTERS: &[Row<u64>] = &[
     ),
     ("cento_tokens_loaded_total", |s| s.tokens_loaded, "Tokens whose KV came from a tier"),
     ("cento_tier_evicted_total", |s| s.tier.evicted, "Records a tier gave up for others"),
+    (
+        "cento_host_evicted_total",
+        |s| s.tier_host.evicted,
+        "Those of them that were in this machine's memory",
+    ),
     ("cento_tier_refused_total", |s| s.tier.refused, "Records a tier has no room for"),
-    ("cento_tier_set_aside_total", |s| s.tier.set_aside, "Files that did not verify"),
+    ("cento_tier_set_aside_total", |s| s.tier.set_aside, "Records that did not verify"),
     ("cento_tier_read_errors_total", |s| s.tier.read_errors, "Reads of a tier that failed"),
     ("cento_tier_write_errors_total", |s| s.tier.write_errors, "Writes of a tier that failed"),
     (

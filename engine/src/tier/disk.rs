@@ -1,7 +1,7 @@
 //! The disk tier: records as files in a folder, written and read on a thread of its own.
 //!
-//! Here the loop's side: what it asks goes into a queue (`queue.rs`), which the thread empties
-//! into the store (`disk/store.rs`). Whatever fails on the disk or on the thread, the loop hears
+//! Here the loop's side: what it asks goes into a queue (`queue.rs`), which the thread (`worker.rs`)
+//! empties into the store (`disk/store.rs`). Whatever fails on the disk or on the thread, the loop hears
 //! `Gone` or `Lost` and goes on without.
 
 mod calendar;
@@ -9,19 +9,10 @@ mod files;
 mod index;
 mod store;
 
-use super::{
-    Entry, Figures, Kv, Notice, Origin, Tier,
-    queue::{Ending, Job, Queue},
-};
+use super::{Entry, Figures, Kv, Notice, Origin, Tier, worker::Worker};
 use crate::{Clock, FragmentId};
 use files::{Files, System};
-use std::{
-    io,
-    path::PathBuf,
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use store::Store;
 
 /// Where records are kept, and what records they are.
@@ -55,10 +46,9 @@ pub enum DiskError {
 
 /// A tier on disk. Dropping it is closing it.
 pub struct Disk {
-    queue: Arc<Queue>,
+    worker: Worker,
     /// Until they are asked for.
     entries: Vec<Entry>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Disk {
@@ -77,15 +67,14 @@ impl Disk {
         files: Box<dyn Files>,
     ) -> Result<Self, DiskError> {
         let dir = config.dir.clone();
-        let mut store = Store::open(config, clock.clone(), files)?;
+        let store = Store::open(config, clock.clone(), files)?;
         let entries = store.entries();
-        let queue = Arc::new(Queue::new(store.figures()));
-        let ending = Ending(queue.clone());
-        let thread = thread::Builder::new()
-            .name("disk tier".into())
-            .spawn(move || work(&ending.0, &mut store, &*clock))
-            .map_err(|source| DiskError::Io { what: "start a thread for", path: dir, source })?;
-        Ok(Self { queue, entries, thread: Some(thread) })
+        let worker = Worker::start("disk", store, clock).map_err(|source| DiskError::Io {
+            what: "start a thread for",
+            path: dir,
+            source,
+        })?;
+        Ok(Self { worker, entries })
     }
 }
 
@@ -96,64 +85,35 @@ impl Tier for Disk {
 
     fn keep(&mut self, entry: Entry, kv: Kv) -> bool {
         assert!(!entry.tokens.is_empty(), "a record has tokens");
-        self.queue.keep(entry, kv)
+        self.worker.queue().keep(entry, kv)
     }
 
     fn fetch(&mut self, entry: Entry) {
-        self.queue.fetch(entry);
+        self.worker.queue().fetch(entry);
     }
 
     fn remove(&mut self, id: FragmentId, _: usize) {
-        self.queue.remove(id);
+        self.worker.queue().remove(id);
     }
 
     fn pin(&mut self, id: FragmentId, pinned: bool) {
-        self.queue.pin(id, pinned);
+        self.worker.queue().pin(id, pinned);
     }
 
     fn poll(&mut self) -> Option<Notice> {
-        self.queue.poll()
+        self.worker.poll()
     }
 
     fn wait(&mut self, timeout: Duration) -> Option<Notice> {
-        self.queue.wait(timeout)
+        self.worker.wait(timeout)
     }
 
     fn figures(&self) -> Figures {
-        self.queue.figures()
+        self.worker.queue().figures()
     }
 
     fn close(&mut self) {
-        self.queue.close();
-        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
-            tracing::error!("the disk tier's thread panicked; what it had to write is lost");
-        }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-/// The thread's life.
-fn work(queue: &Queue, store: &mut Store, clock: &dyn Clock) {
-    while let Some(job) = queue.next() {
-        let (id, mut answer) = (job.id(), None);
-        match job {
-            Job::Fetch(entry) => {
-                let begun = clock.now();
-                let kv = store.fetch(&entry).map(Arc::new);
-                let took = clock.now().saturating_sub(begun);
-                answer = Some(kv.map_or(Notice::Lost(id), |kv| Notice::Arrived { id, kv, took }));
-            }
-            Job::Remove(id) => store.remove(id),
-            Job::Pin(id, pinned) => store.pin(id, pinned),
-            Job::Write(entry, kv) => store.keep(entry, &kv),
-        }
-        let notices = store.take_notices().into_iter().chain(answer);
-        queue.done(id, notices, store.figures());
+        self.worker.close();
     }
 }
 

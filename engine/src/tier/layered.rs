@@ -1,7 +1,8 @@
-//! Two tiers as one: a near one, this server's own, and a far one, slower, which others share.
+//! Two tiers as one: a near one, and a far one, slower, to which more may fit, or which others share.
 //!
-//! 1. A record is given to both. The near one alone says whether too much waits to be written: what
-//!    the far one does not take then it does without.
+//! 1. A record is given to both. One of them *leads*: it alone says whether too much waits to be
+//!    written, and what the other does not take then it does without. The near one leads before a
+//!    store that others share. Before memory the far one does: what memory keeps ends with the process.
 //! 2. Who was given a record *claims* it until it says otherwise. `Kept` is passed on when the first
 //!    keeps it, `Gone` when nobody claims it any more.
 //! 3. A fetch goes to the near one if it claims the record, else to the far one if it claims it or
@@ -24,6 +25,9 @@ use std::{
 pub struct Layered {
     near: Box<dyn Tier>,
     far: Box<dyn Tier>,
+    leads: Side,
+    /// The leader did not take a record, and has said nothing since.
+    is_refused: bool,
     claims: BTreeMap<FragmentId, Claims>,
     fetching: BTreeMap<FragmentId, Fetch>,
     /// Answers that neither tier gives.
@@ -53,6 +57,15 @@ enum Side {
     Far,
 }
 
+impl Side {
+    fn other(self) -> Self {
+        match self {
+            Self::Near => Self::Far,
+            Self::Far => Self::Near,
+        }
+    }
+}
+
 impl Claims {
     fn of(&mut self, side: Side) -> &mut bool {
         match side {
@@ -67,10 +80,20 @@ impl Claims {
 }
 
 impl Layered {
-    /// Two open tiers, whose entries were not asked for yet.
+    /// This server's own tier before one that others share. Both are open, and their entries were not
+    /// asked for yet.
     pub fn new(near: Box<dyn Tier>, far: Box<dyn Tier>) -> Self {
-        let (claims, fetching) = (BTreeMap::new(), BTreeMap::new());
-        Self { near, far, claims, fetching, answers: VecDeque::new() }
+        Self::led_by(Side::Near, near, far)
+    }
+
+    /// Memory before a tier that outlives the process.
+    pub fn of_memory(memory: Box<dyn Tier>, far: Box<dyn Tier>) -> Self {
+        Self::led_by(Side::Far, memory, far)
+    }
+
+    fn led_by(leads: Side, near: Box<dyn Tier>, far: Box<dyn Tier>) -> Self {
+        let (claims, fetching, answers) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        Self { near, far, leads, is_refused: false, claims, fetching, answers }
     }
 
     fn tier(&mut self, side: Side) -> &mut dyn Tier {
@@ -122,7 +145,16 @@ impl Layered {
         self.far.fetch(entry);
     }
 
-    /// What the loop is told of what one of the tiers says.
+    /// What the loop is told of what one of the tiers says: something, if it waits for the leader.
+    fn hear(&mut self, side: Side, notice: Notice) -> Option<Notice> {
+        let told = self.pass_on(side, notice);
+        if side == self.leads && std::mem::take(&mut self.is_refused) {
+            return told.or(Some(Notice::Room));
+        }
+        told
+    }
+
+    /// What is news to the loop.
     fn pass_on(&mut self, side: Side, notice: Notice) -> Option<Notice> {
         match notice {
             Notice::Kept(id) => {
@@ -149,6 +181,8 @@ impl Layered {
                 self.fetch_far(fetch.entry);
                 None
             }
+            // Told to whoever waits for it.
+            Notice::Room => None,
         }
     }
 
@@ -186,13 +220,15 @@ impl Tier for Layered {
     }
 
     fn keep(&mut self, entry: Entry, kv: Kv) -> bool {
-        if !self.near.keep(entry.clone(), kv.clone()) {
+        let (leads, id) = (self.leads, entry.id);
+        if !self.tier(leads).keep(entry.clone(), kv.clone()) {
+            self.is_refused = true;
             return false;
         }
-        let id = entry.id;
+        let is_taken = self.tier(leads.other()).keep(entry, kv);
         let claims = self.claims.entry(id).or_default();
-        claims.near = true;
-        claims.far |= self.far.keep(entry, kv);
+        *claims.of(leads) = true;
+        *claims.of(leads.other()) |= is_taken;
         if claims.is_told {
             // Whoever had it already may have no more to say.
             self.answers.push_back(Notice::Kept(id));
@@ -234,7 +270,7 @@ impl Tier for Layered {
             let near = self.near.poll().map(|notice| (Side::Near, notice));
             let (side, notice) =
                 near.or_else(|| self.far.poll().map(|notice| (Side::Far, notice)))?;
-            if let Some(notice) = self.pass_on(side, notice) {
+            if let Some(notice) = self.hear(side, notice) {
                 return Some(notice);
             }
         }
@@ -253,10 +289,10 @@ impl Tier for Layered {
             let turn = left.min(TURN);
             left -= turn;
             let heard = self.tier(side).wait(turn);
-            if let Some(notice) = heard.and_then(|notice| self.pass_on(side, notice)) {
+            if let Some(notice) = heard.and_then(|notice| self.hear(side, notice)) {
                 return Some(notice);
             }
-            side = if side == Side::Near { Side::Far } else { Side::Near };
+            side = side.other();
         }
     }
 
@@ -266,6 +302,10 @@ impl Tier for Layered {
 
     fn figures_shared(&self) -> Figures {
         self.near.figures_shared() + self.far.figures_shared()
+    }
+
+    fn figures_host(&self) -> Figures {
+        self.near.figures_host() + self.far.figures_host()
     }
 
     fn close(&mut self) {

@@ -1,19 +1,22 @@
-//! Tiers: where the KV of records goes beyond memory, and comes back from after eviction or a
-//! restart.
+//! Tiers: where the KV of records goes beyond the engine's pages, and comes back from after eviction
+//! or, where it is a disk or a shared store, a restart.
 //!
 //! The engine's loop owns the decision (see `stored.rs`), a tier the bytes. A record that a tier
 //! gives back has the bytes it took, verified, or none: wrong KV served is the worst failure there
 //! is. A tier that fails costs time and nothing else.
 
 mod disk;
+mod host;
 mod layered;
 mod origin;
 mod queue;
 mod record;
 mod shared;
 mod troubles;
+mod worker;
 
 pub use disk::{Disk, DiskConfig, DiskError};
+pub use host::Host;
 pub use layered::Layered;
 pub use origin::Origin;
 pub use shared::{SHARED_ROWS_MIN, Shared, SharedConfig, SharedError, StoreUrl, UrlError};
@@ -48,7 +51,7 @@ impl Entry {
     }
 }
 
-/// Where KV goes beyond memory. Called on the loop's thread: nothing here waits for a disk but
+/// Where KV goes beyond pages. Called on the loop's thread: nothing here waits for a disk but
 /// [`Tier::entries`], [`Tier::wait`] and [`Tier::close`].
 ///
 /// What is asked about one record takes effect in the order it was asked in; notices of what was
@@ -92,6 +95,11 @@ pub trait Tier: Send {
         Figures::default()
     }
 
+    /// The part of them that is about this machine's memory.
+    fn figures_host(&self) -> Figures {
+        Figures::default()
+    }
+
     /// Writes what waits to be written, and stops.
     fn close(&mut self);
 }
@@ -99,7 +107,7 @@ pub trait Tier: Send {
 /// What a tier tells the loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A record will outlive the process.
+    /// A record outlives its pages; and the process, unless memory alone keeps it.
     Kept(FragmentId),
     /// A record that was not asked for is not there: given up for others, or never kept.
     Gone(FragmentId),
@@ -114,6 +122,8 @@ pub enum Notice {
     },
     /// A record that was asked for cannot be had.
     Lost(FragmentId),
+    /// There may be room for what was not taken.
+    Room,
 }
 
 /// Gauges and counters of a tier.
@@ -121,7 +131,7 @@ pub enum Notice {
 pub struct Figures {
     /// Records there; those in a shared store are not counted.
     pub records: usize,
-    /// Bytes they take, with those of files that were set aside.
+    /// Bytes they take, in memory and on disk, with those of files that were set aside.
     pub bytes: u64,
     /// Bytes of KV that wait to be written.
     pub bytes_waiting: u64,

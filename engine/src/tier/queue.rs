@@ -1,5 +1,5 @@
-//! What the loop asked of a tier's thread, and the notices that wait for the loop: all that both
-//! threads touch.
+//! What the loop asked of a tier, and the notices that wait for the loop: all that the loop's thread
+//! and the tier's touch.
 //!
 //! Records to write stand in one line; all else stands in another that goes first, for somebody may
 //! wait for a fetch. Several jobs may be at hand at once, but one for each record. Invariant: what is
@@ -157,6 +157,11 @@ impl Queue {
         let mut state = self.state();
         state.closing = true;
         self.wake(&mut state);
+    }
+
+    /// The next job, if there is one.
+    pub(crate) fn try_next(&self) -> Option<Job> {
+        self.state().take(Takes::All)
     }
 
     /// The thread's next job, waited for; `None`: it is to end.

@@ -28,10 +28,15 @@ impl Clock for Still {
 }
 
 pub(crate) fn tiny(arch: &str, page_rows: usize) -> Decoder {
+    tiny_with(arch, page_rows, 16 << 20)
+}
+
+/// The same with so much memory for KV.
+pub(crate) fn tiny_with(arch: &str, page_rows: usize, kv_bytes: usize) -> Decoder {
     let options = LoadOptions {
         threads: 1,
         kv_dtype: KvDtype::F32,
-        kv_bytes: 16 << 20,
+        kv_bytes,
         page_rows,
         ..LoadOptions::default()
     };

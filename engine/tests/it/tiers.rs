@@ -1,16 +1,18 @@
 //! The tiers under the engine, over real decoders: what was encoded once comes back after eviction,
 //! after a restart, and in another server, to the bit, and nobody gets what is another's.
 
-use crate::real_models::{ROOT, Still, score, tiny};
+use crate::real_models::{ROOT, Still, score, tiny_with};
 use engine::{
-    Config, Disk, DiskConfig, Engine, FragmentId, FragmentInfo, FragmentSpec, JoinPolicy, Layered,
-    Origin, Priority, Shared, SharedConfig, Stats, StoreUrl, Tier,
+    Config, Disk, DiskConfig, Engine, FragmentId, FragmentInfo, FragmentSpec, Host, JoinPolicy,
+    Layered, Origin, Priority, Shared, SharedConfig, Stats, StoreUrl, Tier,
 };
 use kernels::KvDtype;
 use models::{Model as _, TokenId};
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 const ARCH: &str = "qwen2";
+/// Memory for few fragments.
+const SMALL: usize = 256 << 10;
 const PARTS: [&[TokenId]; 2] = [&[5, 42, 79, 116, 153, 190, 227], &[71, 108, 145, 182, 219]];
 
 /// An engine over what the folder keeps; each has a process's life.
@@ -30,7 +32,12 @@ fn shared(dir: &Path, origin: Origin) -> Box<dyn Tier> {
 }
 
 fn start(tier: impl FnOnce(Origin) -> Box<dyn Tier>) -> Engine {
-    let decoder = tiny(ARCH, 4);
+    start_with(16 << 20, tier)
+}
+
+/// The same with so much memory for KV.
+fn start_with(kv_bytes: usize, tier: impl FnOnce(Origin) -> Box<dyn Tier>) -> Engine {
+    let decoder = tiny_with(ARCH, 4, kv_bytes);
     let tier = tier(Origin::new(decoder.shape(), ARCH, KvDtype::F32));
     let config = Config::default();
     Engine::start_over(Box::new(decoder), None, config, Arc::new(Still), Some(tier))
@@ -79,6 +86,45 @@ fn fragments_are_back_by_id_after_a_restart_to_the_bit() {
     assert_eq!((stats.tokens_encoded, stats.fragments_stored), (0, 3), "{stats:?}");
     assert_eq!(stats.tokens_loaded as usize, ROOT.len() + PARTS[0].len() + PARTS[1].len());
     stop(&second);
+}
+
+/// Alone, before a disk, and before a disk that stands before a shared store.
+#[test]
+fn what_is_evicted_comes_back_from_memory_to_the_bit() {
+    let [own, common] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let far = |layers: usize, origin: Origin| -> Option<Box<dyn Tier>> {
+        match layers {
+            1 => None,
+            2 => Some(disk(&own.path().join("alone"), origin)),
+            _ => {
+                let near = disk(&own.path().join("before"), origin.clone());
+                Some(Box::new(Layered::new(near, shared(common.path(), origin))))
+            }
+        }
+    };
+    for layers in 1..=3 {
+        let engine = start_with(SMALL, |origin| {
+            let memory = Box::new(Host::open(1 << 20, Arc::new(Still)).unwrap());
+            match far(layers, origin) {
+                Some(far) => Box::new(Layered::of_memory(memory, far)),
+                None => memory,
+            }
+        });
+        // More than fit, so that each puts out those before.
+        let texts: Vec<Vec<TokenId>> = (0..8).map(|n| (n..n + 40).collect()).collect();
+        let digests = || -> Vec<_> {
+            let put = texts.iter().map(|text| put(&engine, "test", text, false).id);
+            put.map(|id| digest(&engine, id)).collect()
+        };
+        let before = digests();
+        let encoded = stats(&engine);
+        assert!(encoded.evictions > 0 && encoded.tokens_loaded == 0, "{encoded:?}");
+        assert_eq!(digests(), before);
+        let loaded = stats(&engine);
+        assert_eq!(loaded.tokens_encoded, encoded.tokens_encoded, "{loaded:?}");
+        assert!(loaded.tokens_loaded >= 40 && loaded.tier_host.records > 0, "{loaded:?}");
+        stop(&engine);
+    }
 }
 
 #[test]

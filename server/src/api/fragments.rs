@@ -60,7 +60,8 @@ pub struct FragmentObject {
     pub root_tokens: usize,
     /// Put: its KV was there already. Get, list: its KV is in memory.
     pub cached: bool,
-    /// Its KV is kept on disk: it comes back after eviction, and after a restart.
+    /// Its KV is kept beyond the pages that requests run on: it comes back after eviction, and, where
+    /// it is on disk or in a shared store, after a restart.
     pub stored: bool,
     /// Kept from eviction.
     pub pinned: bool,

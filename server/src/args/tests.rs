@@ -32,6 +32,7 @@ fn bad_values_are_refused() {
     refuses("cento serve --device gpu");
     refuses("cento serve --device cuda:");
     refuses("cento serve --kv-memory lots");
+    refuses("cento serve --host-kv-memory lots");
     refuses("cento serve --kv-dtype f8");
     refuses("cento serve --request-timeout 0");
     refuses("cento serve --request-timeout NaN");

@@ -19,11 +19,12 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
 
     let time = Time::system();
     let loaded = local::load(&config.engine)?;
-    let tier = local::tier(&loaded, &config)?;
+    let host_kv = local::host_kv(&loaded, &config);
+    let tier = local::tier(&loaded, &config, host_kv)?;
     let local = Local::start_over(loaded, &config.engine, tier);
     let profile = Profile::load(&local.engine.shape().fingerprint)?;
     let name = client_name(&config.engine.model);
-    let ready = ready_line(address, &name, &local, &config);
+    let ready = ready_line((address, &name), &local, &config, host_kv);
     let state = AppState::new(Parts {
         model: ModelInfo { id: name, arch: local.info.arch, created: time.unix_seconds() },
         engine: local.engine,
@@ -53,8 +54,15 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
 }
 
 /// What is served, where and with what.
-fn ready_line(address: SocketAddr, name: &str, local: &Local, config: &ServeConfig) -> String {
+fn ready_line(
+    (address, name): (SocketAddr, &str),
+    local: &Local,
+    config: &ServeConfig,
+    host_kv: Bytes,
+) -> String {
     let Local { engine, info, .. } = local;
+    let host =
+        if host_kv.0 > 0 { format!(" · {host_kv} of memory behind it") } else { String::new() };
     let keys = if config.api_keys.is_open() { "no API key" } else { "API keys" };
     let disk = config.cache.as_ref().map_or_else(String::new, |cache| {
         let kept = engine.stats().fragments_stored;
@@ -63,7 +71,7 @@ fn ready_line(address: SocketAddr, name: &str, local: &Local, config: &ServeConf
     let shared =
         config.cache_url.as_ref().map_or_else(String::new, |url| format!(" · shared at {url}"));
     format!(
-        "cento {} ready on http://{address} · {name} ({}, {}) · KV {}{disk}{shared} · {} · {keys}",
+        "cento {} ready on http://{address} · {name} ({}, {}) · KV {}{host}{disk}{shared} · {} · {keys}",
         env!("CARGO_PKG_VERSION"),
         info.arch,
         info.quantization,

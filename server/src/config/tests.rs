@@ -55,6 +55,14 @@ fn kv_is_kept_on_disk_where_it_is_asked_for() {
 }
 
 #[test]
+fn kv_is_kept_in_memory_as_it_is_asked_for() {
+    let given = |line: &str| serve(line).unwrap().host_kv_memory;
+    assert_eq!(given(""), None, "by default where the model runs decides");
+    assert_eq!(given("--host-kv-memory 0"), Some(Bytes(0)));
+    assert_eq!(given("--host-kv-memory 3GiB"), Some(Bytes(3 << 30)));
+}
+
+#[test]
 fn sources_are_off_until_they_are_allowed() {
     assert_eq!(serve("").unwrap().allowed, Allowed::default());
     let here = env!("CARGO_MANIFEST_DIR");
@@ -92,6 +100,7 @@ fn refusals_say_what_would_do() {
     };
     refuses("--threads 5000", "at most 1024");
     refuses("--kv-memory 4", "at least 1 MiB");
+    refuses("--host-kv-memory 4", "--host-kv-memory 4 B: at least 64 MiB, or 0 for none");
     refuses("--body-limit 3", "at least 1 KiB");
     refuses("--cache-bytes 4", "at least 64 MiB, or 0 for none");
     refuses("--allow-file /nonexistent/folder", "--allow-file: cannot read /nonexistent/folder");

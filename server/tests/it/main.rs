@@ -8,6 +8,7 @@ mod fragments;
 mod generate;
 mod golden_joins;
 mod harness;
+mod host_memory;
 mod inboxes;
 mod letters;
 mod live_forks;

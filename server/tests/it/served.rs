@@ -1,7 +1,11 @@
 //! A real model of the catalogue behind the router, in memory.
 
 use axum::Router;
-use cento::{ApiKeys, AppState, Limits, ModelInfo, Parts, Profile, Time, app};
+use cento::{
+    ApiKeys, AppState, Args, Command, Limits, Local, ModelInfo, Parts, Profile, ServeConfig, Time,
+    app,
+};
+use clap::Parser as _;
 use engine::{Config, Engine};
 use models::{LoadOptions, catalogue};
 use std::sync::Arc;
@@ -21,20 +25,37 @@ pub(crate) fn model_with(name: &str, options: &LoadOptions) -> Router {
         panic!("this test needs the model {name}: {error}");
     });
     let loaded = models::load(&path, options).expect("a model that loads");
-    let time = Time::system();
-    let tokenizer = loaded.tokenizer;
+    let (tokenizer, time) = (loaded.tokenizer, Time::system());
     let model = Box::new(loaded.decoder);
     let bounds = Config::default();
     let engine = Engine::start(model, Some(Arc::clone(&tokenizer)), bounds, time.clock());
+    router(name, Local { engine, tokenizer, turns: loaded.turns, info: loaded.info })
+}
+
+/// What `cento serve` serves when this stands after it.
+pub(crate) fn serve(line: &str) -> Router {
+    let line = format!("cento serve {line}");
+    let Command::Serve(args) = Args::parse_from(line.split_whitespace()).command else {
+        panic!("{line} serves nothing");
+    };
+    let config = ServeConfig::try_from(args).unwrap();
+    let loaded = cento::load(&config.engine).expect("a model that loads");
+    let host_kv = cento::host_kv(&loaded, &config);
+    let tier = cento::tier(&loaded, &config, host_kv).unwrap();
+    router(&config.engine.model, Local::start_over(loaded, &config.engine, tier))
+}
+
+fn router(name: &str, local: Local) -> Router {
+    let Local { engine, tokenizer, turns, info } = local;
     app(AppState::new(Parts {
         allowed: cento::sources::Allowed::default(),
         profile: Profile::default(),
         engine,
-        turns: Arc::new(loaded.turns),
+        turns: Arc::new(turns),
         tokenizer,
-        model: ModelInfo { id: name.into(), arch: loaded.info.arch, created: 1 },
+        model: ModelInfo { id: name.into(), arch: info.arch, created: 1 },
         keys: ApiKeys::default(),
-        time,
+        time: Time::system(),
         limits: Limits::DEFAULT,
     }))
 }

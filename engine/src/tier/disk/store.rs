@@ -17,9 +17,10 @@ use super::{
 use crate::{
     Clock, FragmentId,
     tier::{
-        Entry, Figures, Notice,
+        Entry, Figures, Kv, Notice,
         record::{ENDING, Flaw, Form, Head, file_name, read_name},
         troubles::Troubles,
+        worker::Records,
     },
 };
 use std::{
@@ -98,107 +99,10 @@ impl Store {
         self.index.entries()
     }
 
-    pub(crate) fn figures(&self) -> Figures {
-        let (records, bytes) = (self.index.len(), self.index.bytes());
-        let (evicted, refused) = (self.evicted, self.refused);
-        Figures { records, bytes, evicted, refused, ..self.troubles.figures() }
-    }
-
     /// The latest trouble.
     #[cfg(test)]
     pub(crate) fn trouble(&self) -> Option<&str> {
         self.troubles.last.as_deref()
-    }
-
-    /// What came of the calls since the last time.
-    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
-    }
-
-    /// Writes a record, unless it is there. `Kept` or `Gone` follows.
-    pub(crate) fn keep(&mut self, entry: Entry, kv: &[u8]) {
-        let (id, pinned) = (entry.id, entry.pinned);
-        let is_there =
-            self.index.get(id).is_some_and(|held| !held.is_doubtful && held.entry.is_of(&entry));
-        if is_there {
-            self.pin(id, pinned);
-            self.touch(id);
-            return self.notices.push(Notice::Kept(id));
-        }
-        let notice = match self.write(entry, kv) {
-            Ok(()) => {
-                self.troubles.succeeded();
-                Notice::Kept(id)
-            }
-            Err(NotKept::Refused(why)) => {
-                tracing::debug!(%id, why, "the disk tier refuses a record");
-                self.refused += 1;
-                Notice::Gone(id)
-            }
-            Err(NotKept::Failed(error)) => {
-                self.troubles.write_failed("keep", id, &error);
-                Notice::Gone(id)
-            }
-        };
-        self.notices.push(notice);
-    }
-
-    /// Reads and verifies a record's KV.
-    pub(crate) fn fetch(&mut self, asked: &Entry) -> Option<Vec<u8>> {
-        let id = asked.id;
-        let held = self.index.get_mut(id).filter(|held| held.entry.is_of(asked))?;
-        let name = held.name();
-        let read = Opened::new(&*self.files, &self.folder.join(&name))
-            .map_err(Flaw::from)
-            .and_then(|mut file| {
-                let bytes = file.bytes;
-                self.form.read(&mut file, bytes, &held.entry)
-            });
-        match read {
-            Ok(kv) => {
-                held.is_doubtful = false;
-                self.touch(id);
-                return Some(kv);
-            }
-            Err(Flaw::Io(error)) => {
-                held.is_doubtful = true;
-                if error.kind() == io::ErrorKind::NotFound {
-                    self.index.forget(id);
-                }
-                self.troubles.read_failed(&name, &error);
-            }
-            Err(flaw) => {
-                let bytes = self.index.forget(id).bytes;
-                self.set_aside(&name, bytes, &flaw.to_string());
-            }
-        }
-        None
-    }
-
-    /// Deletes a record, if it is there: no crash brings it back.
-    pub(crate) fn remove(&mut self, id: FragmentId) {
-        if self.index.get(id).is_none() {
-            return;
-        }
-        let removed = self.delete(id).and_then(|()| self.files.sync_folder(&self.folder));
-        if let Err(error) = removed {
-            self.troubles.write_failed("remove", id, &error);
-        }
-    }
-
-    /// A record is pinned by its file's name.
-    pub(crate) fn pin(&mut self, id: FragmentId, pinned: bool) {
-        let held = self.index.get_mut(id).filter(|held| held.entry.pinned != pinned);
-        let Some(held) = held else { return };
-        let from = self.folder.join(held.name());
-        let renamed = self.files.rename(&from, &self.folder.join(file_name(id, pinned)));
-        let durable = renamed.and_then(|()| {
-            held.entry.pinned = pinned;
-            self.files.sync_folder(&self.folder)
-        });
-        if let Err(error) = durable {
-            self.troubles.write_failed("pin", id, &error);
-        }
     }
 
     /// Writes a record's file, once there is room; what was there under its id goes first.
@@ -344,6 +248,105 @@ impl Store {
         if let Err(error) = self.files.remove(&self.folder.join(&name)) {
             self.troubles.write_failed("remove", &name, &error);
         }
+    }
+}
+
+impl Records for Store {
+    /// Writes a record, unless it is there. `Kept` or `Gone` follows.
+    fn keep(&mut self, entry: Entry, kv: &Kv) {
+        let (id, pinned) = (entry.id, entry.pinned);
+        let is_there =
+            self.index.get(id).is_some_and(|held| !held.is_doubtful && held.entry.is_of(&entry));
+        if is_there {
+            self.pin(id, pinned);
+            self.touch(id);
+            return self.notices.push(Notice::Kept(id));
+        }
+        let notice = match self.write(entry, kv) {
+            Ok(()) => {
+                self.troubles.succeeded();
+                Notice::Kept(id)
+            }
+            Err(NotKept::Refused(why)) => {
+                tracing::debug!(%id, why, "the disk tier refuses a record");
+                self.refused += 1;
+                Notice::Gone(id)
+            }
+            Err(NotKept::Failed(error)) => {
+                self.troubles.write_failed("keep", id, &error);
+                Notice::Gone(id)
+            }
+        };
+        self.notices.push(notice);
+    }
+
+    /// Reads and verifies a record's KV.
+    fn fetch(&mut self, asked: &Entry) -> Option<Kv> {
+        let id = asked.id;
+        let held = self.index.get_mut(id).filter(|held| held.entry.is_of(asked))?;
+        let name = held.name();
+        let read = Opened::new(&*self.files, &self.folder.join(&name))
+            .map_err(Flaw::from)
+            .and_then(|mut file| {
+                let bytes = file.bytes;
+                self.form.read(&mut file, bytes, &held.entry)
+            });
+        match read {
+            Ok(kv) => {
+                held.is_doubtful = false;
+                self.touch(id);
+                return Some(Arc::new(kv));
+            }
+            Err(Flaw::Io(error)) => {
+                held.is_doubtful = true;
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.index.forget(id);
+                }
+                self.troubles.read_failed(&name, &error);
+            }
+            Err(flaw) => {
+                let bytes = self.index.forget(id).bytes;
+                self.set_aside(&name, bytes, &flaw.to_string());
+            }
+        }
+        None
+    }
+
+    /// Deletes a record, if it is there: no crash brings it back.
+    fn remove(&mut self, id: FragmentId) {
+        if self.index.get(id).is_none() {
+            return;
+        }
+        let removed = self.delete(id).and_then(|()| self.files.sync_folder(&self.folder));
+        if let Err(error) = removed {
+            self.troubles.write_failed("remove", id, &error);
+        }
+    }
+
+    /// A record is pinned by its file's name.
+    fn pin(&mut self, id: FragmentId, pinned: bool) {
+        let held = self.index.get_mut(id).filter(|held| held.entry.pinned != pinned);
+        let Some(held) = held else { return };
+        let from = self.folder.join(held.name());
+        let renamed = self.files.rename(&from, &self.folder.join(file_name(id, pinned)));
+        let durable = renamed.and_then(|()| {
+            held.entry.pinned = pinned;
+            self.files.sync_folder(&self.folder)
+        });
+        if let Err(error) = durable {
+            self.troubles.write_failed("pin", id, &error);
+        }
+    }
+
+    /// What came of the calls since the last time.
+    fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    fn figures(&self) -> Figures {
+        let (records, bytes) = (self.index.len(), self.index.bytes());
+        let (evicted, refused) = (self.evicted, self.refused);
+        Figures { records, bytes, evicted, refused, ..self.troubles.figures() }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
         Entry, Figures, Notice, Origin, Tier,
         record::{Form, file_name},
         troubles::Troubles,
+        worker::Records as _,
     },
 };
 use faulty::{Fault, Faulty, Then};
@@ -87,7 +88,7 @@ impl Folder {
         let mut store = folder.store_over(records.len(), Faulty::never()).unwrap();
         for n in records {
             let (entry, kv) = record(*n, false);
-            store.keep(entry, &kv);
+            store.keep(entry, &Arc::new(kv));
         }
         folder
     }

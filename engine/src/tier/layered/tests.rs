@@ -2,7 +2,7 @@
 
 mod random;
 
-use super::Layered;
+use super::{Layered, Side};
 use crate::{
     FragmentId,
     tier::{Entry, Figures, Kv, Notice, Tier},
@@ -95,16 +95,16 @@ fn record() -> Entry {
 }
 
 /// Plays a script about one record. Each step is something that happens, and then, after `>`, what is
-/// asked of the tiers and what the loop is told.
+/// asked of the tiers and what the loop is told. The near tier leads, or the far one.
 ///
 /// The loop asks `+` keep, `?` fetch, `-` remove, `!` and `~` pin and unpin. The near (`n`) or the
 /// far (`f`) tier says `K` kept, `G` gone, `A` arrived, `L` lost; or is full, `0`, or no more, `1`.
-/// What the loop is told of a refused offer is `no`.
-fn play(rows_min: Option<usize>, script: &[&str]) {
+/// What the loop is told of a refused offer is `no`, and `R` that there may be room.
+fn play_led_by(leads: Side, rows_min: Option<usize>, script: &[&str]) {
     let log = Arc::new(Mutex::new(String::new()));
     let [near, far] = ['n', 'f'].map(|name| Strings::new(name, &log));
     far.0.lock().unwrap().rows_min = rows_min;
-    let mut tier = Layered::new(Box::new(near.clone()), Box::new(far.clone()));
+    let mut tier = Layered::led_by(leads, Box::new(near.clone()), Box::new(far.clone()));
     assert_eq!(tier.entries(), []);
     let (entry, kv): (Entry, Kv) = (record(), Arc::new(vec![1, 2, 3]));
     let id = entry.id;
@@ -140,12 +140,17 @@ fn play(rows_min: Option<usize>, script: &[&str]) {
             Some(Notice::Gone(_)) => "G",
             Some(Notice::Lost(_)) => "L",
             Some(Notice::Arrived { .. }) => "A",
+            Some(Notice::Room) => "R",
         });
         assert_eq!(tier.poll(), None, "one thing happens: {step}, step {number} of {script:?}");
         let mut asked = log.lock().unwrap();
         let got = format!("{}{told}", std::mem::take(&mut *asked));
         assert_eq!(got.trim(), expected.trim(), "{step}, step {number} of {script:?}");
     }
+}
+
+fn play(rows_min: Option<usize>, script: &[&str]) {
+    play_led_by(Side::Near, rows_min, script);
 }
 
 #[test]
@@ -160,6 +165,27 @@ fn a_record_is_kept_while_either_has_it() {
 fn the_near_tier_alone_says_that_it_is_too_much() {
     play(None, &["n0 >", "+ > n+ no", "n1 >", "+ > n+ f+", "nK > K"]);
     play(None, &["f0 >", "+ > n+ f+", "nK > K", "? > n?", "nA > A", "nG > G", "? > L"]);
+}
+
+#[test]
+fn what_outlives_the_process_leads_before_memory() {
+    let play = |script: &[&str]| play_led_by(Side::Far, None, script);
+    play(&["+ > f+ n+", "nK > K", "fK >", "? > n?", "nA > A", "nG >", "? > f?", "fA > n+ A"]);
+    play(&["f0 >", "+ > f+ no", "f1 >", "+ > f+ n+", "fK > K", "nK >", "nG >", "fG > G"]);
+    play(&["n0 >", "+ > f+ n+", "fK > K", "? > f?", "fA > n+ A", "n1 >", "? > f?", "fA > n+ A"]);
+}
+
+/// What is no news otherwise is, to a loop that waits to offer a record again.
+#[test]
+fn a_refused_offer_is_followed_by_a_word() {
+    let full = ["+ > n+ f+", "nK > K", "fK >", "n0 >", "+ > n+ no"];
+    for news in [&["nK > R", "nK >"][..], &["fK >", "nK > R"], &["nG > R", "fG > G"]] {
+        play(None, &[&full, news].concat());
+    }
+    let full = ["+ > f+ n+", "nK > K", "f0 >", "+ > f+ no"];
+    for news in [&["fK > R", "fK >"][..], &["nK >", "fG > R", "nG > G"], &["fK > R"]] {
+        play_led_by(Side::Far, None, &[&full, news].concat());
+    }
 }
 
 #[test]

@@ -141,6 +141,7 @@ fn an_end_answers_everything() {
     let mut notices: Vec<Notice> = iter::from_fn(|| queue.poll()).collect();
     notices.sort_by_key(|notice| match notice {
         Notice::Lost(id) | Notice::Gone(id) | Notice::Kept(id) | Notice::Arrived { id, .. } => *id,
+        Notice::Room => panic!("a queue says nothing of room"),
     });
     let [lost, gone] = [Notice::Lost as fn(_) -> _, Notice::Gone];
     let expected = [(1, lost), (2, gone), (3, gone), (4, lost), (6, lost), (7, gone)];

@@ -4,12 +4,12 @@ use super::{chance::Chance, shelf::Shelf};
 use crate::{
     hash_model::{LAYERS, ROW_BYTES},
     oracle::{self, Answer, Turn},
-    world::{GREEDY, Heard, World},
+    world::{GREEDY, Heard, Ticks, World},
 };
 use engine::{
-    Composition, Config, Event, FinishReason, FragmentId, FragmentInfo, FragmentSpec, JoinPolicy,
-    Placement, Priority, Request, RequestError, Sampling, Seal, Sealed, SequenceId, Stats, Swap,
-    Tier,
+    Composition, Config, Event, FinishReason, FragmentId, FragmentInfo, FragmentSpec, Host,
+    JoinPolicy, Layered, Placement, Priority, Request, RequestError, Sampling, Seal, Sealed,
+    SequenceId, Stats, Swap, Tier,
 };
 use models::{ModelShape, TokenId};
 use std::sync::{Arc, mpsc::Receiver};
@@ -25,6 +25,9 @@ pub(super) struct Pressure {
     crashes: usize,
     /// Fetches of records that a tier had not told of, that brought something and that did not.
     unlisted: [usize; 2],
+    /// Of lives with a tier in memory: tokens loaded where there was no other, records it gave up
+    /// and had no room for.
+    host: [usize; 3],
     swaps: usize,
     restarts: usize,
     /// Forks of swapped generations, over less than all that was swapped in and over some of it.
@@ -48,6 +51,7 @@ impl Pressure {
         self.refused += other.refused;
         self.digests += other.digests;
         self.unlisted.iter_mut().zip(other.unlisted).for_each(|(to, from)| *to += from);
+        self.host.iter_mut().zip(other.host).for_each(|(to, from)| *to += from);
         self.sealed.iter_mut().zip(other.sealed).for_each(|(to, from)| *to += from);
         self.given.iter_mut().zip(other.given).for_each(|(to, from)| *to += from);
     }
@@ -74,6 +78,8 @@ impl Pressure {
         assert!(self.stats.tokens_loaded > 5_000 && self.crashes > 500, "no tier: {self:?}");
         let [found, missed] = self.unlisted;
         assert!(found > 500 && missed > 5_000, "no unlisted records: {self:?}");
+        let [loaded, evicted, no_room] = self.host;
+        assert!(loaded > 5_000 && evicted > 5_000 && no_room > 500, "no memory: {self:?}");
         assert!(self.swaps > 300 && self.restarts > 10, "no swaps: {self:?}");
         let [left, followed] = self.forks_of_swapped;
         assert!(left > 50 && followed > 50, "no forks of what was swapped: {self:?}");
@@ -113,6 +119,8 @@ pub(super) struct Sim {
     world: World,
     config: Config,
     tier: Option<Shelf>,
+    /// Bytes of a tier in memory, which stands before the other where there are both.
+    host_bytes: Option<u64>,
     /// The model offers choices of so many tokens.
     offers: Option<usize>,
     chance: Chance,
@@ -172,12 +180,15 @@ impl Sim {
         let texts = (0..8).map(|_| chance.tokens(1, 12, vocab)).collect();
         // Half of the lives have a tier.
         let tier = chance.one_in(2).then(|| Shelf::new(seed));
+        // And half of these and of the others one in memory.
+        let host_bytes = host_bytes(seed);
         // Half of them a model that keeps its logits.
         let offers = seed.is_multiple_of(2).then_some((seed / 2 % 8) as usize);
         Self {
-            world: World::over(shape, config, tier.clone().map(boxed), offers),
+            world: World::over(shape, config, open(host_bytes, tier.as_ref()), offers),
             config,
             tier,
+            host_bytes,
             offers,
             tenants: vec!["a".into(), "b".into()],
             roots,
@@ -209,16 +220,17 @@ impl Sim {
         for _ in 0..self.chance.below(10) {
             self.world.step();
         }
+        let host = self.world.core.stats().tier_host;
+        assert!(host.bytes <= self.host_bytes.unwrap_or(0), "more than its budget: {host:?}");
     }
 
     /// The process ends at once, and another one begins over what its tier kept.
     fn crash(&mut self) {
-        let tier = self.tier.clone().expect("only a tier outlives a process");
-        tier.forget_notices();
-        let shape = self.world.shape.clone();
-        self.pressure.add_stats(&self.world.core.stats());
-        self.add_given();
-        self.world = World::over(shape, self.config, Some(boxed(tier)), self.offers);
+        let shelf = self.tier.as_ref().expect("only a shelf outlives a process");
+        shelf.forget_notices();
+        let (shape, tier) = (self.world.shape.clone(), open(self.host_bytes, Some(shelf)));
+        self.add_process();
+        self.world = World::over(shape, self.config, tier, self.offers);
         let lost = |event: &Event| matches!(event, Event::Failed(RequestError::EngineDown(_)));
         for live in self.live.drain(..) {
             let events = live.heard.lock().unwrap();
@@ -238,7 +250,13 @@ impl Sim {
         self.pressure.crashes += 1;
     }
 
-    fn add_given(&mut self) {
+    /// Adds up what a process did.
+    fn add_process(&mut self) {
+        let stats = self.world.core.stats();
+        self.pressure.add_stats(&stats);
+        let loaded = if self.tier.is_none() { stats.tokens_loaded } else { 0 };
+        let host = [loaded, stats.tier_host.evicted, stats.tier_host.refused];
+        self.pressure.host.iter_mut().zip(host).for_each(|(to, from)| *to += from as usize);
         if self.offers.is_some() {
             let given = self.world.given.counts();
             self.pressure.given.iter_mut().zip(given).for_each(|(to, from)| *to += from);
@@ -519,8 +537,7 @@ impl Sim {
         let stats = self.world.core.stats();
         assert_eq!((stats.waiting, stats.running, stats.pages_sequences), (0, 0, 0), "{stats:?}");
         self.world.core.check_integrity();
-        self.pressure.add_stats(&stats);
-        self.add_given();
+        self.add_process();
         self.pressure.unlisted = self.tier.map_or([0; 2], |shelf| shelf.unlisted());
         self.pressure
     }
@@ -632,8 +649,21 @@ fn turns(events: &[Event]) -> Vec<Turn> {
     events.iter().filter_map(turn).collect()
 }
 
-fn boxed(tier: Shelf) -> Box<dyn Tier> {
-    Box::new(tier)
+/// A life's tier: in memory, on a shelf, or one before the other.
+fn open(host_bytes: Option<u64>, shelf: Option<&Shelf>) -> Option<Box<dyn Tier>> {
+    let shelf = shelf.map(|shelf| Box::new(shelf.clone()) as Box<dyn Tier>);
+    let Some(bytes) = host_bytes else { return shelf };
+    let host = Box::new(Host::stepwise(bytes, Arc::new(Ticks::default())));
+    match shelf {
+        Some(shelf) => Some(Box::new(Layered::of_memory(host, shelf))),
+        None => Some(host),
+    }
+}
+
+/// Room for one record or for many, in half of all lives.
+fn host_bytes(seed: u64) -> Option<u64> {
+    let mut chance = Chance::new(seed ^ 0x4057);
+    chance.one_in(2).then(|| (chance.within(4, 100) * ROW_BYTES) as u64)
 }
 
 fn priority(chance: &mut Chance) -> Priority {

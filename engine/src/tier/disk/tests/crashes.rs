@@ -6,10 +6,14 @@ use super::{
     faulty::{Fault, Faulty, Then},
     file_name, id, record,
 };
-use crate::{FragmentId, tier::Notice, tier::disk::store::Store};
+use crate::{
+    FragmentId,
+    tier::{Notice, disk::store::Store, worker::Records as _},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
+    sync::Arc,
 };
 
 /// What a store has promised.
@@ -32,7 +36,7 @@ impl Run<'_> {
     fn keep(&mut self, n: u8, pinned: bool) {
         let (entry, kv) = record(n, pinned);
         self.book.removed.remove(&entry.id);
-        self.store.keep(entry, &kv);
+        self.store.keep(entry, &Arc::new(kv));
         for notice in self.store.take_notices() {
             match notice {
                 Notice::Kept(id) => {
@@ -48,7 +52,7 @@ impl Run<'_> {
     fn fetch(&mut self, n: u8) {
         let (entry, kv) = record(n, false);
         match self.store.fetch(&entry) {
-            Some(fetched) => assert_eq!(fetched, kv, "wrong bytes of {}", entry.id),
+            Some(fetched) => assert_eq!(*fetched, kv, "wrong bytes of {}", entry.id),
             None => drop(self.book.kept.remove(&entry.id)),
         }
     }
@@ -111,7 +115,7 @@ fn check(store: &mut Store, book: &Book, case: &Fault) {
         let n = entry.id.0[0];
         let (expected, kv) = record(n, entry.pinned);
         assert_eq!(*entry, expected, "{case:?}");
-        assert_eq!(store.fetch(entry), Some(kv), "{case:?}: record {n}");
+        assert_eq!(store.fetch(entry).as_deref(), Some(&kv), "{case:?}: record {n}");
         assert!(!book.removed.contains(&entry.id), "{case:?}: record {n} was removed");
     }
     for (id, pinned) in &book.kept {

@@ -1,7 +1,10 @@
 //! Files that are cut, changed, foreign or hostile: refused with a reason, and set aside.
 
 use super::{Folder, Still, entry, faulty::Faulty, file_of, id, record};
-use crate::tier::disk::{DiskConfig, store::Store};
+use crate::tier::{
+    disk::{DiskConfig, store::Store},
+    worker::Records as _,
+};
 use std::{fs, sync::Arc};
 
 /// A store opened over a folder that holds `bytes` as the file of record 1 refuses it.
@@ -166,7 +169,7 @@ fn few_files_set_aside_are_kept_and_they_go_first() {
     assert_eq!(store.figures().bytes, folder.bytes());
     for n in 21..=37 {
         let (entry, kv) = record(n, false);
-        store.keep(entry, &kv);
+        store.keep(entry, &Arc::new(kv));
     }
     assert_eq!(store.entries().len(), 17, "{:?}", store.figures());
     assert_eq!(store.figures().evicted, 0);
