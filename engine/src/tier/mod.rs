@@ -3,7 +3,8 @@
 //!
 //! The engine's loop owns the decision (see `stored.rs`), a tier the bytes. A record that a tier
 //! gives back has the bytes it took, verified, or none: wrong KV served is the worst failure there
-//! is. A tier that fails costs time and nothing else.
+//! is. A tier that fails costs time, and the sealed records that memory had given up: those cannot
+//! be encoded again.
 
 mod disk;
 mod layered;
@@ -18,7 +19,7 @@ pub use layered::Layered;
 pub use origin::Origin;
 pub use shared::{SHARED_ROWS_MIN, Shared, SharedConfig, SharedError, StoreUrl, UrlError};
 
-use crate::FragmentId;
+use crate::{FragmentId, Sealed};
 use models::TokenId;
 use std::{ops::Add, sync::Arc, time::Duration};
 
@@ -26,7 +27,7 @@ use std::{ops::Add, sync::Arc, time::Duration};
 pub type Kv = Arc<Vec<u8>>;
 
 /// A record as a tier knows it: a fragment, or a root.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// Its identity.
     pub id: FragmentId,
@@ -36,6 +37,8 @@ pub struct Entry {
     pub root: Arc<[TokenId]>,
     /// Its own tokens.
     pub tokens: Arc<[TokenId]>,
+    /// What it saw besides its root; `None`: it is clean. What is sealed cannot be encoded again.
+    pub sealed: Option<Arc<Sealed>>,
     /// Not given up for others.
     pub pinned: bool,
 }
@@ -44,7 +47,8 @@ impl Entry {
     /// Whether both are of one record.
     pub(crate) fn is_of(&self, other: &Self) -> bool {
         let of = |entry: &Self| (entry.id, entry.tenant.clone(), entry.root.clone());
-        of(self) == of(other) && self.tokens == other.tokens
+        let is_alike = self.tokens == other.tokens && self.sealed == other.sealed;
+        of(self) == of(other) && is_alike
     }
 }
 
@@ -114,6 +118,15 @@ pub enum Notice {
     },
     /// A record that was asked for cannot be had.
     Lost(FragmentId),
+}
+
+impl Notice {
+    /// The record it is about.
+    pub(crate) fn id(&self) -> FragmentId {
+        match *self {
+            Self::Kept(id) | Self::Gone(id) | Self::Arrived { id, .. } | Self::Lost(id) => id,
+        }
+    }
 }
 
 /// Gauges and counters of a tier.

@@ -13,6 +13,7 @@ mod letters;
 mod openai;
 mod openai_refusals;
 mod openapi;
+mod restarts;
 mod served;
 mod side_contexts;
 mod side_events;

@@ -1,0 +1,71 @@
+//! What a server with a cache folder knows again when it is started once more.
+
+use crate::harness::{Setup, call, call_json};
+use axum::Router;
+use cento::{AppState, Ended};
+use serde_json::{Value, json};
+use std::{fs, path::Path, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+
+fn start(dir: &Path) -> (Arc<AppState>, Router) {
+    let state = Setup { cache: Some(dir.to_owned()), ..Setup::default() }.state();
+    (Arc::clone(&state), cento::app(state))
+}
+
+/// Serves for a moment, and ends as a server that is told to stop does.
+async fn stop(state: Arc<AppState>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let grace = Duration::from_secs(10);
+    let ended = cento::serve(listener, state, std::future::ready(()), grace).await.unwrap();
+    assert_eq!(ended, Ended::Told);
+}
+
+/// A greedy answer with its scores, and what it was made of.
+async fn ask(app: &Router, compose: Value, seal: bool) -> Value {
+    let body = json!({
+        "root": {"tokens": [256, 10]}, "compose": compose, "tail": [{"role": "user", "text": "x"}],
+        "join": {"policy": "boundary", "tokens": 2}, "seal": seal, "max_tokens": 4,
+        "temperature": 0, "logprobs": 3,
+    });
+    call_json(app, "POST /v1/generate", body).await.expect(200)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_turn_is_placed_again_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, app) = start(dir.path());
+    let turn = ask(&app, json!([{"text": "a passage"}, {"text": "another"}]), true).await;
+    let id = turn["sealed"].as_str().expect("an id").to_owned();
+    let over = || json!([{"fragment": id}, {"text": "another"}]);
+    let before = ask(&app, over(), false).await;
+    let path = format!("GET /v1/fragments/{id}");
+    let known = call(&app, &path, "").await.expect(200);
+    assert_eq!(known["contextual"]["saw"].as_array().unwrap().len(), 2);
+    stop(state).await;
+
+    let (state, app) = start(dir.path());
+    let again = call(&app, &path, "").await.expect(200);
+    assert_eq!((&again["cached"], &again["stored"]), (&json!(false), &json!(true)), "{again}");
+    for same in ["contextual", "text", "tokens", "root_tokens"] {
+        assert_eq!(again[same], known[same], "{same}");
+    }
+    let after = ask(&app, over(), false).await;
+    for same in ["text", "tokens", "logprobs", "fragments"] {
+        assert_eq!(after[same], before[same], "{same}");
+    }
+    assert_eq!(after["join"]["encoded_tokens"], json!(0), "{after}");
+    stop(state).await;
+
+    let folder = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+    let file = folder.join(format!("{id}.safetensors"));
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let (state, app) = start(dir.path());
+    let body = json!({"root": {"tokens": [256, 10]}, "compose": over(), "tail": [{"text": "x"}]});
+    let refused = call_json(&app, "POST /v1/generate", body).await.expect(404);
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains(&id), "{message}");
+    call(&app, &path, "").await.expect(404);
+    stop(state).await;
+}
