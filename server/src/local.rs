@@ -1,6 +1,6 @@
 //! A model loaded into this process, and an engine over it: what the commands run on.
 
-use crate::{CacheConfig, EngineConfig, FetchProgress, ServeConfig, Time};
+use crate::{CacheConfig, EngineConfig, FetchProgress, FragmentNames, ServeConfig, Time};
 use anyhow::{Context as _, anyhow};
 use engine::{
     Config, Disk, DiskConfig, Engine, Event, Layered, Origin, Request, SHARED_ROWS_MIN, Shared,
@@ -60,17 +60,32 @@ pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
 /// over such a store, or nowhere. Fails when another server has the disk's folder, a folder cannot be
 /// written to, or the settings of the store make no sense.
 pub(crate) fn tier(loaded: &Loaded, config: &ServeConfig) -> anyhow::Result<Option<Box<dyn Tier>>> {
-    let origin = Origin::new(loaded.decoder.shape(), &loaded.info.name, config.engine.kv_dtype);
-    let disk = config.cache.as_ref().map(|cache| disk(cache, origin.clone())).transpose()?;
-    let shared = config.cache_url.as_ref().map(|url| shared(url, origin)).transpose()?;
+    let disk = disk_config(loaded, config).map(disk).transpose()?;
+    let url = config.cache_url.as_ref();
+    let shared = url.map(|url| shared(url, origin(loaded, config))).transpose()?;
     Ok(match (disk, shared) {
         (Some(near), Some(far)) => Some(Box::new(Layered::new(near, far))),
         (disk, shared) => disk.or(shared),
     })
 }
 
-fn disk(cache: &CacheConfig, origin: Origin) -> anyhow::Result<Box<dyn Tier>> {
-    let config = DiskConfig { dir: cache.dir.clone(), bytes_max: cache.bytes.0, origin };
+/// Names of fragments: beside their KV, where that is kept on disk. Blocking; after [`tier`], which
+/// takes the folder for this process.
+pub(crate) fn fragment_names(loaded: &Loaded, config: &ServeConfig) -> FragmentNames {
+    let disk = disk_config(loaded, config);
+    disk.map_or_else(FragmentNames::new, |disk| FragmentNames::kept_in(&disk.folder()))
+}
+
+fn origin(loaded: &Loaded, config: &ServeConfig) -> Origin {
+    Origin::new(loaded.decoder.shape(), &loaded.info.name, config.engine.kv_dtype)
+}
+
+fn disk_config(loaded: &Loaded, config: &ServeConfig) -> Option<DiskConfig> {
+    let CacheConfig { dir, bytes } = config.cache.clone()?;
+    Some(DiskConfig { dir, bytes_max: bytes.0, origin: origin(loaded, config) })
+}
+
+fn disk(config: DiskConfig) -> anyhow::Result<Box<dyn Tier>> {
     Ok(Box::new(Disk::open(config, Time::system().clock()).context("--cache-dir")?))
 }
 

@@ -20,6 +20,7 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
     let time = Time::system();
     let loaded = local::load(&config.engine)?;
     let tier = local::tier(&loaded, &config)?;
+    let fragment_names = local::fragment_names(&loaded, &config);
     let local = Local::start_over(loaded, &config.engine, tier);
     let profile = Profile::load(&local.engine.shape().fingerprint)?;
     let name = client_name(&config.engine.model);
@@ -37,6 +38,7 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
         profile,
         time,
         allowed: config.allowed,
+        fragment_names,
     });
 
     // Connections take little; the cores are for the engine.

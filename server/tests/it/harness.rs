@@ -6,7 +6,10 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode},
 };
-use cento::{ApiKeys, AppState, Limits, ModelInfo, Parts, Profile, Time, app, sources::Allowed};
+use cento::{
+    ApiKeys, AppState, FragmentNames, Limits, ModelInfo, Parts, Profile, Time, app,
+    sources::Allowed,
+};
 use engine::{Config, Disk, DiskConfig, Engine, Origin, Tier};
 use models::{KvDtype, Model as _};
 use serde_json::Value;
@@ -62,12 +65,16 @@ impl Setup {
             let origin = Origin::new(model.shape(), "letters", KvDtype::F32);
             DiskConfig { dir, bytes_max: 1 << 20, origin }
         });
+        let folder = disk.as_ref().map(DiskConfig::folder);
         let tier =
             disk.map(|disk| -> Box<dyn Tier> { Box::new(Disk::open(disk, time.clock()).unwrap()) });
         let texts = Some(Arc::clone(&tokenizer));
         let engine = Engine::start_over(model, texts, config, time.clock(), tier);
+        let fragment_names =
+            folder.map_or_else(FragmentNames::new, |folder| FragmentNames::kept_in(&folder));
         AppState::new(Parts {
             allowed: self.allowed,
+            fragment_names,
             profile: self.profile,
             engine,
             turns: letters::turns(&tokenizer),

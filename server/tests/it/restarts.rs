@@ -69,3 +69,53 @@ async fn a_sealed_turn_is_placed_again_after_a_restart() {
     call(&app, &path, "").await.expect(404);
     stop(state).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_back_with_their_fragments() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, app) = start(dir.path());
+    let body = json!({"text": "a passage", "name": "the passage"});
+    let put = call_json(&app, "POST /v1/fragments", body).await.expect(200);
+    call_json(&app, "POST /v1/fragments", json!({"text": "no name"})).await.expect(200);
+    let dropped = json!({"text": "dropped", "name": "dropped"});
+    let dropped = call_json(&app, "POST /v1/fragments", dropped).await.expect(200);
+    let path = format!("DELETE /v1/fragments/{}", dropped["id"].as_str().unwrap());
+    call(&app, &path, "").await.expect(200);
+    let listed = call(&app, "GET /v1/fragments", "").await.expect(200);
+    stop(state).await;
+
+    let names = |listed: &Value| {
+        let listed = listed["data"].as_array().unwrap().iter();
+        let mut names: Vec<_> =
+            listed.map(|one| ["id", "name", "created"].map(|field| one[field].clone())).collect();
+        names.sort_by_key(|fields| fields[0].to_string());
+        names
+    };
+    let (state, app) = start(dir.path());
+    let again = call(&app, "GET /v1/fragments", "").await.expect(200);
+    assert_eq!(names(&again), names(&listed));
+    let known = json!([put["id"], "the passage", put["created"]]);
+    assert!(put["created"].is_u64() && names(&again).contains(&as_array(&known)), "{again}");
+    assert_eq!(names(&again).len(), 2, "what was dropped is gone: {again}");
+    stop(state).await;
+
+    // A file that is none costs the names and nothing else.
+    let folder = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+    fs::write(folder.join("fragment-names.json"), "{\"format\"").unwrap();
+    let (state, app) = start(dir.path());
+    let nameless = call(&app, "GET /v1/fragments", "").await.expect(200);
+    assert_eq!(nameless["data"].as_array().unwrap().len(), 2, "{nameless}");
+    assert!(names(&nameless).iter().all(|fields| fields[1].is_null()), "{nameless}");
+    let body = json!({"text": "a passage", "name": "once more"});
+    call_json(&app, "POST /v1/fragments", body).await.expect(200);
+    stop(state).await;
+    let (state, app) = start(dir.path());
+    let last = call(&app, "GET /v1/fragments", "").await.expect(200);
+    assert!(names(&last).iter().any(|fields| fields[1] == "once more"), "{last}");
+    assert!(folder.join("fragment-names.json.bad").exists());
+    stop(state).await;
+}
+
+fn as_array(fields: &Value) -> [Value; 3] {
+    [0, 1, 2].map(|field| fields[field].clone())
+}

@@ -1,7 +1,7 @@
 //! A real model of the catalogue behind the router, in memory.
 
 use axum::Router;
-use cento::{ApiKeys, AppState, Limits, ModelInfo, Parts, Profile, Time, app};
+use cento::{ApiKeys, AppState, FragmentNames, Limits, ModelInfo, Parts, Profile, Time, app};
 use engine::{Config, Engine};
 use models::{LoadOptions, catalogue};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub(crate) fn model_with(name: &str, options: &LoadOptions) -> Router {
     let engine = Engine::start(model, Some(Arc::clone(&tokenizer)), bounds, time.clock());
     app(AppState::new(Parts {
         allowed: cento::sources::Allowed::default(),
+        fragment_names: FragmentNames::new(),
         profile: Profile::default(),
         engine,
         turns: Arc::new(loaded.turns),

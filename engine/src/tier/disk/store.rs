@@ -65,7 +65,7 @@ impl Store {
         clock: Arc<dyn Clock>,
         files: Box<dyn Files>,
     ) -> Result<Self, DiskError> {
-        let folder = config.dir.join(config.origin.folder());
+        let folder = config.folder();
         let cannot = |what| {
             let path = folder.clone();
             move |source| DiskError::Io { what, path, source }
