@@ -60,6 +60,7 @@ impl State {
         for id in plan.preemptions.drain(..) {
             self.preempt(id);
         }
+        self.forget_lost();
         self.make_swaps();
     }
 
@@ -93,6 +94,16 @@ impl State {
         }
     }
 
+    /// Forgets sealed records that nothing brings back, now that those who needed them have ended.
+    fn forget_lost(&mut self) {
+        for id in std::mem::take(&mut self.lost) {
+            // It may have been forgotten for another reason, or sealed once more.
+            if self.is_lost(id) {
+                self.forget(id);
+            }
+        }
+    }
+
     fn remove_overlay(&mut self, id: OverlayId) {
         for page in self.overlays.remove(id) {
             self.pages.release(page);
@@ -108,7 +119,7 @@ impl State {
             Eviction::Record(id) => {
                 let users = self.fragments.held(id).users;
                 assert_eq!(users, 0, "{id} is evicted while in use");
-                if self.fragments.held(id).content.is_sealed() {
+                if self.fragments.held(id).content.is_sealed() && !self.stored.has(id) {
                     self.forget(id);
                 } else {
                     self.stats.evictions += 1;
@@ -142,7 +153,8 @@ impl State {
             let record = self.fragments.get_mut(*id).expect("a needed record was interned");
             assert!(record.pages.is_empty(), "{id} has pages already");
             record.pages.clone_from(pages);
-            self.stored.admit(&record.content);
+            let is_coming = self.stored.admit(&record.content);
+            assert!(is_coming || !record.content.is_sealed(), "{id} is admitted and lost");
         }
         let page_rows = self.shape.page_rows;
         if let Some(sequence) = job.sequence_mut() {
@@ -352,11 +364,15 @@ impl State {
             self.release_sealed(&job);
             job
         };
+        let lost = job.lost;
         if let Some(sequence) = job.sequence_mut() {
             if sequence.times.admitted.is_none() {
                 self.board.leave();
             }
-            sequence.finish(reason, sealed);
+            match lost {
+                Some(id) => sequence.stream.end(Event::Failed(RequestError::UnknownFragment(id))),
+                None => sequence.finish(reason, sealed),
+            }
             self.stats.generations_ended += 1;
         }
     }

@@ -3,8 +3,9 @@
 //! A *record* is a fragment (encoded after a root) or a root (encoded after nothing, once for
 //! each tenant, shared by all its fragments and sequences). A record stays known when its KV is
 //! evicted; encoding it again gives the same bytes, because a record's KV depends on nothing but
-//! what its identity hashes. Sealed records alone are forgotten with their KV (see `sealed.rs`), and
-//! held by jobs from the moment they are submitted. Invariant: pages are held whole or not at all.
+//! what its identity hashes. Sealed records alone are forgotten with their KV, unless a tier has it
+//! (see `sealed.rs`), and held by jobs from the moment they are submitted. Invariant: pages are held
+//! whole or not at all.
 
 use crate::{FragmentId, Sealed, tier::Entry};
 use kernels::PageId;
@@ -80,6 +81,7 @@ impl Record {
             tenant: content.tenant.clone(),
             root: content.root_tokens.clone(),
             tokens: content.tokens.clone(),
+            sealed: content.sealed.clone(),
             pinned: self.pinned,
         }
     }

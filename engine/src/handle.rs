@@ -197,7 +197,7 @@ impl Engine {
     }
 
     /// The id of what is placed after `root`. It exists whether it is cached or not, but what is
-    /// sealed can be placed only while it is.
+    /// sealed can be placed only while it is, or a tier keeps it.
     pub fn placement_id(&self, tenant: &str, root: &[TokenId], placed: &Placement) -> FragmentId {
         let fingerprint = &self.shape().fingerprint;
         match &placed.sealed {

@@ -2,8 +2,8 @@
 //! put; both need records encoded first, so both are admitted, preempted and ended alike.
 
 use crate::{
-    Composition, FragmentInfo, FragmentSpec, Placement, Priority, Request, RequestError,
-    SequenceId,
+    Composition, FragmentId, FragmentInfo, FragmentSpec, Placement, Priority, Request,
+    RequestError, SequenceId,
     fragments::{Content, Fragments},
     overlays::Overlays,
     policy::Places,
@@ -27,6 +27,8 @@ pub(crate) struct Job {
     pub(crate) work: Work,
     /// Ends at the next commit.
     pub(crate) cancelled: bool,
+    /// A sealed fragment that it needs and cannot have: why it ends.
+    pub(crate) lost: Option<FragmentId>,
 }
 
 /// What a job is for.
@@ -57,13 +59,14 @@ impl Job {
             needs: vec![root, fragment],
             work: Work::Put(Put { pin: spec.pin, reply }),
             cancelled: false,
+            lost: None,
         }
     }
 
     pub(crate) fn generate(id: SequenceId, tenant: Arc<str>, sequence: Sequence) -> Self {
         let (needs, priority) = (Self::needs_of(&sequence), sequence.request.priority);
         let work = Work::Generate(Box::new(sequence));
-        Self { id, tenant, priority, needs, work, cancelled: false }
+        Self { id, tenant, priority, needs, work, cancelled: false, lost: None }
     }
 
     /// It generates, and so takes a row of every step.

@@ -237,7 +237,8 @@ impl<'a> Draft<'a> {
         let is_coming = self.state.stored.is_fetching(content.id)
             || self.state.stored.arrived().contains_key(&content.id);
         let is_encoding = self.encoding.contains(&content.id);
-        if record.is_cached() || !root_is_cached || is_coming || is_encoding {
+        let is_made = record.is_cached() || content.is_sealed();
+        if is_made || !root_is_cached || is_coming || is_encoding {
             return;
         }
         let missing = content.tokens.len() - record.encoded;
@@ -432,11 +433,14 @@ fn evictable(state: &State, kept: &Kept, pages: usize) -> (Vec<Eviction>, usize)
         .filter(|(id, overlay)| overlay.users == 0 && !kept.overlays.contains(id))
         .map(|(id, overlay)| (overlay.used_at, &overlay.pages[..], Eviction::Overlay(id)));
     let mut unused: Vec<_> = records.chain(prefixes).chain(overlays).collect();
-    // What can be computed again goes before what cannot. Entries of one moment: the later entered
-    // stand deeper, and go first.
+    // What can be computed or fetched again goes before what cannot. Entries of one moment: the later
+    // entered stand deeper, and go first.
     unused.sort_by_key(|(used_at, _, eviction)| {
         let (is_lost, depth) = match eviction {
-            Eviction::Record(id) => (state.fragments.held(*id).content.is_sealed(), None),
+            Eviction::Record(id) => {
+                let is_sealed = state.fragments.held(*id).content.is_sealed();
+                (is_sealed && !state.stored.is_safe(*id), None)
+            }
             Eviction::Overlay(_) => (false, None),
             Eviction::Prefix(id) => (false, Some(std::cmp::Reverse(*id))),
         };

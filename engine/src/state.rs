@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(crate) running: BTreeMap<SequenceId, Job>,
     /// Fragments to forget, each with who asked.
     pub(crate) drops: Vec<(FragmentId, Reply<()>)>,
+    /// Sealed records to forget, whose KV no tier has any more.
+    pub(crate) lost: Vec<FragmentId>,
     /// Swaps to make.
     pub(crate) swaps: Vec<Asked>,
     /// Counts commits: recency without a clock.
@@ -50,6 +52,7 @@ impl State {
             waiting: Queue::default(),
             running: BTreeMap::new(),
             drops: Vec::new(),
+            lost: Vec::new(),
             swaps: Vec::new(),
             now: 0,
             stats: Stats::default(),
@@ -89,11 +92,16 @@ impl State {
         arrived.filter(move |&id| self.fragments.get(id).is_some_and(is_wanted))
     }
 
-    /// Takes what the tier says. What cannot be had is encoded.
+    /// Takes what the tier says. What cannot be had is encoded, unless it is sealed.
     pub(crate) fn hear(&mut self, notice: Notice) {
-        let Some(lost) = self.stored.take(notice, self.shape.row_bytes) else { return };
-        let sequences = self.running.values_mut().filter_map(Job::sequence_mut);
-        sequences.for_each(|sequence| sequence.count_lost(lost));
+        let about = notice.id();
+        if let Some(lost) = self.stored.take(notice, self.shape.row_bytes) {
+            let sequences = self.running.values_mut().filter_map(Job::sequence_mut);
+            sequences.for_each(|sequence| sequence.count_lost(lost));
+        }
+        if let Some(id) = about {
+            self.give_up(id);
+        }
     }
 
     /// The overlay that a sequence's chosen rows make, where it is there.
@@ -138,20 +146,6 @@ impl State {
         }
     }
 
-    /// Holds the sealed records of a job that waits.
-    pub(crate) fn hold_sealed(&mut self, job: &Job) {
-        for need in job.sealed() {
-            self.fragments.get_mut(need.id).expect("a sealed fragment in use is known").users += 1;
-        }
-    }
-
-    /// A waiting job is no more: it holds no sealed records.
-    pub(crate) fn release_sealed(&mut self, job: &Job) {
-        for need in job.sealed() {
-            self.fragments.get_mut(need.id).expect("a sealed fragment in use is known").users -= 1;
-        }
-    }
-
     /// Panics unless the books agree: every page has exactly the owners that its count says, and
     /// users of records are the running jobs that need them, and the waiting ones of what is sealed.
     pub(crate) fn check_integrity(&self) {
@@ -171,7 +165,9 @@ impl State {
         }
         for record in self.fragments.iter() {
             let counted = users.remove(&record.content.id).unwrap_or(0);
-            assert_eq!(record.users, counted, "users of {}", record.content.id);
+            let id = record.content.id;
+            assert_eq!(record.users, counted, "users of {id}");
+            assert!(!self.is_lost(id) || self.lost.contains(&id), "{id} is known and nowhere");
         }
         assert!(users.is_empty(), "running jobs need records that are forgotten: {users:?}");
         self.fragments.check_integrity(self.shape.page_rows);

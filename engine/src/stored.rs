@@ -4,7 +4,8 @@
 //! A record is offered to the tier as soon as it is whole, so that a killed process loses little.
 //! It is fetched when a job is admitted that needs it and it has no KV: the job's pages are taken
 //! already, so what arrives always has a place, and what does not arrive is encoded as if there
-//! were no tier. A tier that others write to is asked for records that it was not known to keep.
+//! were no tier; but a sealed record cannot be, and is lost (`sealed.rs`). A tier that others write
+//! to is asked for records that it was not known to keep.
 
 use crate::{
     FragmentId,
@@ -29,6 +30,8 @@ pub(crate) struct Stored {
     unlisted_rows_min: Option<usize>,
     /// Records that it took.
     kept: BTreeSet<FragmentId>,
+    /// Those of them that it said it has; of the others it may yet say that they are gone.
+    safe: BTreeSet<FragmentId>,
     /// Whole records to offer, the oldest first.
     unkept: VecDeque<FragmentId>,
     /// It took no more when last offered.
@@ -90,6 +93,7 @@ impl Stored {
         self.is_open = true;
         self.unlisted_rows_min = unlisted_rows_min;
         self.kept.extend(kept);
+        self.safe.clone_from(&self.kept);
     }
 
     /// Records that the tier took.
@@ -100,6 +104,18 @@ impl Stored {
     /// The tier took it.
     pub(crate) fn has(&self, id: FragmentId) -> bool {
         self.kept.contains(&id)
+    }
+
+    /// The tier said that it has it.
+    pub(crate) fn is_safe(&self, id: FragmentId) -> bool {
+        self.safe.contains(&id)
+    }
+
+    /// A record without KV, that has pages or not, can get it from the tier, or does at the next
+    /// commit.
+    pub(crate) fn may_bring(&self, id: FragmentId, has_pages: bool) -> bool {
+        let has_arrived = has_pages && self.arrived.contains_key(&id);
+        has_arrived || self.fetching.contains(&id) || self.kept.contains(&id)
     }
 
     /// No record waits to be offered.
@@ -118,7 +134,7 @@ impl Stored {
 
     /// A record's KV is whole: it is worth keeping.
     pub(crate) fn whole(&mut self, content: &Content) {
-        if self.is_open && !content.is_sealed() && !self.kept.contains(&content.id) {
+        if self.is_open && !self.kept.contains(&content.id) {
             self.unkept.push_back(content.id);
         }
     }
@@ -158,7 +174,8 @@ impl Stored {
             return false;
         }
         let loads = if is_kept { &mut self.load } else { &mut self.load_unlisted };
-        if !loads.is_worth_while(self.encode) {
+        // What cannot be encoded is fetched, however long that takes.
+        if !content.is_sealed() && !loads.is_worth_while(self.encode) {
             return false;
         }
         if !is_kept {
@@ -169,7 +186,7 @@ impl Stored {
         true
     }
 
-    /// Somebody else may have put it there.
+    /// Somebody else may have put it there: not what one server sealed.
     fn may_be_there(&self, content: &Content) -> bool {
         !content.is_sealed()
             && self.unlisted_rows_min.is_some_and(|min| content.tokens.len() >= min)
@@ -191,7 +208,7 @@ impl Stored {
     pub(crate) fn remove(&mut self, id: FragmentId, rows: usize) {
         // It may have been what took the room.
         self.is_full = false;
-        let is_there = self.kept.remove(&id) | self.unlisted.remove(&id);
+        let is_there = self.forget(id) | self.unlisted.remove(&id);
         if is_there || self.unlisted_rows_min.is_some_and(|min| rows >= min) {
             self.asks.push(Ask::Remove(id, rows));
         }
@@ -205,8 +222,14 @@ impl Stored {
     pub(crate) fn take(&mut self, notice: Notice, row_bytes: usize) -> Option<FragmentId> {
         self.is_full = false;
         match notice {
-            Notice::Kept(_) | Notice::Room => {}
-            Notice::Gone(id) => drop(self.kept.remove(&id)),
+            Notice::Room => {}
+            // It may have been removed since.
+            Notice::Kept(id) => {
+                if self.kept.contains(&id) {
+                    self.safe.insert(id);
+                }
+            }
+            Notice::Gone(id) => drop(self.forget(id)),
             Notice::Arrived { id, kv, took } => {
                 self.fetching.remove(&id);
                 let is_news = self.unlisted.remove(&id);
@@ -214,16 +237,23 @@ impl Stored {
                 loads.pace.note(took, kv.len() / row_bytes.max(1));
                 if is_news {
                     self.kept.insert(id);
+                    self.safe.insert(id);
                 }
                 self.arrived.insert(id, kv);
             }
             Notice::Lost(id) => {
-                self.kept.remove(&id);
+                self.forget(id);
                 self.unlisted.remove(&id);
                 return self.fetching.remove(&id).then_some(id);
             }
         }
         None
+    }
+
+    /// It is not kept any more. `true`: it was.
+    fn forget(&mut self, id: FragmentId) -> bool {
+        self.safe.remove(&id);
+        self.kept.remove(&id)
     }
 
     /// What came from the tier since the last commit.
@@ -241,6 +271,7 @@ impl Stored {
         for id in &self.unlisted {
             assert!(self.fetching.contains(id) && !self.kept.contains(id), "{id} is known");
         }
+        assert!(self.safe.is_subset(&self.kept), "what the tier has was taken");
         for id in &self.fetching {
             assert!(!self.arrived.contains_key(id), "{id} arrived and is on its way");
         }
@@ -251,10 +282,11 @@ impl Stored {
 /// The record of an entry, unless its identity is another's: the tier's files were mixed up.
 pub(crate) fn content_of(fingerprint: &[u8; 32], entry: &Entry) -> Option<Content> {
     let root = |tokens| Content::root(fingerprint, &entry.tenant, tokens);
-    let content = if entry.root.is_empty() {
-        root(&entry.tokens)
-    } else {
-        Content::after(fingerprint, &root(&entry.root), &entry.tokens)
+    let content = match &entry.sealed {
+        None if entry.root.is_empty() => root(&entry.tokens),
+        None => Content::after(fingerprint, &root(&entry.root), &entry.tokens),
+        Some(_) if entry.root.is_empty() => return None,
+        Some(sealed) => Content::sealed(fingerprint, &root(&entry.root), &entry.tokens, sealed),
     };
     (content.id == entry.id).then_some(content)
 }

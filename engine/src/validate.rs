@@ -169,7 +169,8 @@ impl State {
             let expected = "an identity no other tokens have";
             range("fragment", need.id, self.fragments.agrees(need), expected)?;
         }
-        if let Some(gone) = job.sealed().find(|need| self.fragments.get(need.id).is_none()) {
+        let is_gone = |id| self.fragments.get(id).is_none() || self.is_lost(id);
+        if let Some(gone) = job.sealed().find(|need| is_gone(need.id)) {
             return Err(RequestError::UnknownFragment(gone.id));
         }
         let total = self.pages.total();

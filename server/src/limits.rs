@@ -119,6 +119,13 @@ pub const SOURCE_BACKOFF_MAX: Duration = Duration::from_hours(1);
 
 /// Fragment names kept for listings; the oldest go first.
 pub const FRAGMENT_NAMES_MAX: usize = 65_536;
+/// Bytes of the file they are kept in. A byte takes six, at most, in JSON; beside its name a fragment
+/// has a tenant, an id and a time.
+pub const FRAGMENT_NAMES_BYTES_MAX: u64 = 256 << 20;
+const _: () =
+    assert!((FRAGMENT_NAMES_MAX * 6 * (2 * NAME_BYTES_MAX)) as u64 <= FRAGMENT_NAMES_BYTES_MAX);
+/// How often names that changed are written there.
+pub const FRAGMENT_NAMES_SAVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Ended generations kept for later reading.
 pub const GENERATIONS_MAX: usize = 1_024;
 /// How long an ended generation is kept.

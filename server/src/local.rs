@@ -1,6 +1,8 @@
 //! A model loaded into this process, and an engine over it: what the commands run on.
 
-use crate::{Bytes, CacheConfig, EngineConfig, FetchProgress, ServeConfig, Time, host_memory};
+use crate::{
+    Bytes, CacheConfig, EngineConfig, FetchProgress, FragmentNames, ServeConfig, Time, host_memory,
+};
 use anyhow::{Context as _, anyhow};
 use engine::{
     Config, Disk, DiskConfig, Engine, Event, Host, Layered, Origin, Request, SHARED_ROWS_MIN,
@@ -73,9 +75,9 @@ pub fn tier(
     config: &ServeConfig,
     host: Bytes,
 ) -> anyhow::Result<Option<Box<dyn Tier>>> {
-    let origin = Origin::new(loaded.decoder.shape(), &loaded.info.name, config.engine.kv_dtype);
-    let disk = config.cache.as_ref().map(|cache| disk(cache, origin.clone())).transpose()?;
-    let shared = config.cache_url.as_ref().map(|url| shared(url, origin)).transpose()?;
+    let disk = disk_config(loaded, config).map(disk).transpose()?;
+    let url = config.cache_url.as_ref();
+    let shared = url.map(|url| shared(url, origin(loaded, config))).transpose()?;
     let lasting: Option<Box<dyn Tier>> = match (disk, shared) {
         (Some(near), Some(far)) => Some(Box::new(Layered::new(near, far))),
         (disk, shared) => disk.or(shared),
@@ -90,8 +92,23 @@ pub fn tier(
     }))
 }
 
-fn disk(cache: &CacheConfig, origin: Origin) -> anyhow::Result<Box<dyn Tier>> {
-    let config = DiskConfig { dir: cache.dir.clone(), bytes_max: cache.bytes.0, origin };
+/// Names of fragments: beside their KV, where that is kept on disk. Blocking; after [`tier`], which
+/// takes the folder for this process.
+pub(crate) fn fragment_names(loaded: &Loaded, config: &ServeConfig) -> FragmentNames {
+    let disk = disk_config(loaded, config);
+    disk.map_or_else(FragmentNames::new, |disk| FragmentNames::kept_in(&disk.folder()))
+}
+
+fn origin(loaded: &Loaded, config: &ServeConfig) -> Origin {
+    Origin::new(loaded.decoder.shape(), &loaded.info.name, config.engine.kv_dtype)
+}
+
+fn disk_config(loaded: &Loaded, config: &ServeConfig) -> Option<DiskConfig> {
+    let CacheConfig { dir, bytes } = config.cache.clone()?;
+    Some(DiskConfig { dir, bytes_max: bytes.0, origin: origin(loaded, config) })
+}
+
+fn disk(config: DiskConfig) -> anyhow::Result<Box<dyn Tier>> {
     Ok(Box::new(Disk::open(config, Time::system().clock()).context("--cache-dir")?))
 }
 

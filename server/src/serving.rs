@@ -2,7 +2,7 @@
 
 use crate::{
     AppState, app,
-    limits::{DRAIN_TIMEOUT, ENGINE_WATCH_INTERVAL, HEALTH_TIMEOUT},
+    limits::{DRAIN_TIMEOUT, ENGINE_WATCH_INTERVAL, FRAGMENT_NAMES_SAVE_INTERVAL, HEALTH_TIMEOUT},
     side::upkeep,
 };
 use axum::serve::ListenerExt as _;
@@ -45,6 +45,7 @@ pub async fn serve(
     });
     let mut server = tokio::spawn(server.into_future());
     let keeper = tokio::spawn(upkeep(Arc::clone(&state)));
+    let saver = tokio::spawn(save_names_for_ever(Arc::clone(&state)));
     let ended = tokio::select! {
         () = stop => Ended::Told,
         () = engine_death(&state) => Ended::EngineDied,
@@ -61,13 +62,32 @@ pub async fn serve(
     if let Err(error) = drained {
         tracing::error!(%error, "the engine did not stop cleanly");
     }
-    if let Ok(result) = tokio::time::timeout(DRAIN_TIMEOUT, &mut server).await {
+    let drained = tokio::time::timeout(DRAIN_TIMEOUT, &mut server).await;
+    saver.abort();
+    save_names(&state).await;
+    if let Ok(result) = drained {
         result.map_err(io::Error::other)??;
     } else {
         tracing::warn!("some clients did not read their last bytes in time");
         server.abort();
     }
     Ok(ended)
+}
+
+/// Keeps the file of fragments' names up to date.
+async fn save_names_for_ever(state: Arc<AppState>) {
+    loop {
+        tokio::time::sleep(FRAGMENT_NAMES_SAVE_INTERVAL).await;
+        save_names(&state).await;
+    }
+}
+
+async fn save_names(state: &Arc<AppState>) {
+    let state = Arc::clone(state);
+    let saved = tokio::task::spawn_blocking(move || state.fragment_names.save()).await;
+    if let Err(error) = saved {
+        tracing::error!(%error, "names of fragments were not saved");
+    }
 }
 
 /// Ready when the engine's loop is gone; a loop that is only slow is waited for.

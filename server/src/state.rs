@@ -41,6 +41,8 @@ pub struct Parts {
     pub profile: Profile,
     /// What side contexts may be fed from.
     pub allowed: Allowed,
+    /// Names that clients gave to fragments.
+    pub fragment_names: FragmentNames,
 }
 
 /// What every handler is given.
@@ -78,7 +80,8 @@ pub struct AppState {
 impl AppState {
     /// Adds what the server keeps to what it was given.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { engine, tokenizer, turns, model, keys, time, limits, profile, allowed } = parts;
+        let Parts { engine, tokenizer, turns, model, keys, time, limits, profile, .. } = parts;
+        let Parts { allowed, fragment_names, .. } = parts;
         let metrics = Arc::new(Metrics::new());
         let generations = Generations::new(engine.clone(), time.clone(), Arc::clone(&metrics));
         Arc::new(Self {
@@ -91,7 +94,7 @@ impl AppState {
             limits,
             profile,
             generations,
-            fragment_names: FragmentNames::new(),
+            fragment_names,
             side_contexts: SideContexts::new(),
             sources: Sources::new(allowed),
             metrics,

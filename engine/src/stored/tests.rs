@@ -1,12 +1,76 @@
 //! What a tier is asked that may have more than it lists.
 
 use super::{Ask, Stored};
-use crate::{FragmentId, fragments::Content, tier::Notice};
+use crate::{
+    FragmentId, JoinPolicy, Sealed,
+    fragments::Content,
+    stored::content_of,
+    tier::{Entry, Notice},
+};
 use std::{iter, sync::Arc, time::Duration};
 
 fn fragment(rows: u32) -> Content {
     let root = Content::root(&[7; 32], &"tenant".into(), &[1].into());
     Content::after(&[7; 32], &root, &(0..rows).collect())
+}
+
+fn turn(start: u32) -> Content {
+    let root = Content::root(&[7; 32], &"tenant".into(), &[1].into());
+    let (saw, selected) = ([fragment(2).id].into(), [2].into());
+    let sealed = Sealed { saw, policy: JoinPolicy::Boundary { tokens: 1 }, selected, start };
+    Content::sealed(&[7; 32], &root, &[5, 6, 7].into(), &Arc::new(sealed))
+}
+
+fn entry_of(content: &Content) -> Entry {
+    let Content { id, tenant, root_tokens, tokens, sealed, .. } = content.clone();
+    Entry { id, tenant, root: root_tokens, tokens, sealed, pinned: false }
+}
+
+#[test]
+fn a_record_is_what_its_identity_says_or_nothing() {
+    let turn = turn(3);
+    let entry = entry_of(&turn);
+    assert_eq!(content_of(&[7; 32], &entry), Some(turn.clone()));
+    assert_eq!(content_of(&[7; 32], &entry_of(&fragment(3))), Some(fragment(3)));
+    let seen = turn.sealed.as_deref().unwrap();
+    let with = |sealed: Sealed| Entry { sealed: Some(Arc::new(sealed)), ..entry.clone() };
+    for other in [
+        Entry { sealed: None, ..entry.clone() },
+        Entry { sealed: turn.sealed.clone(), ..entry_of(&fragment(3)) },
+        Entry { root: [2].into(), ..entry.clone() },
+        Entry { root: [].into(), ..entry.clone() },
+        Entry { tokens: [5, 6, 8].into(), ..entry.clone() },
+        with(Sealed { start: 4, ..seen.clone() }),
+        with(Sealed { saw: [fragment(3).id].into(), ..seen.clone() }),
+        with(Sealed { selected: [].into(), ..seen.clone() }),
+        with(Sealed { policy: JoinPolicy::Boundary { tokens: 2 }, ..seen.clone() }),
+    ] {
+        assert_eq!(content_of(&[7; 32], &other), None, "{other:?}");
+    }
+    assert_eq!(content_of(&[8; 32], &entry), None, "another model's");
+}
+
+#[test]
+fn a_sealed_record_is_safe_once_the_tier_says_so_and_fetched_however_slow_it_is() {
+    let (mut stored, turn) = (open(None), turn(3));
+    assert!(!stored.admit(&turn), "nobody else can have sealed it");
+    stored.whole(&turn);
+    stored.answered(turn.id, true);
+    assert!(stored.has(turn.id) && !stored.is_safe(turn.id), "it waits to be written");
+    stored.take(Notice::Kept(turn.id), 1);
+    assert!(stored.is_safe(turn.id) && stored.may_bring(turn.id, false));
+    stored.encoded(Duration::from_millis(10), 1);
+    for _ in 0..3 {
+        assert!(stored.admit(&turn));
+        stored.take(arrived(turn.id, 10_000), 1);
+        stored.clear_arrived();
+    }
+    stored.check_integrity();
+    stored.take(Notice::Gone(turn.id), 1);
+    assert!(!stored.is_safe(turn.id) && !stored.may_bring(turn.id, true));
+    stored.take(Notice::Kept(turn.id), 1);
+    assert!(!stored.is_safe(turn.id), "a late word");
+    stored.check_integrity();
 }
 
 /// The books of a tier that lists `kept`, and may have other records of 3 rows.

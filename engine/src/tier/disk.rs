@@ -26,6 +26,15 @@ pub struct DiskConfig {
     pub origin: Origin,
 }
 
+impl DiskConfig {
+    /// This model's folder. Who has opened the tier has it alone, and may keep files of its own there.
+    /// Of their names, those that contain `.tmp-` are deleted when the tier is opened, and those that
+    /// end in `.bad` when there are many.
+    pub fn folder(&self) -> PathBuf {
+        self.dir.join(self.origin.folder())
+    }
+}
+
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {

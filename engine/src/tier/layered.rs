@@ -131,8 +131,8 @@ impl Layered {
 
     /// The far tier has a record, or may have it.
     fn is_far_worth_asking(&self, entry: &Entry) -> bool {
-        let is_long = |min| entry.tokens.len() >= min;
-        self.claims_of(entry.id).far || self.far.unlisted_rows_min().is_some_and(is_long)
+        let may_be = |min| entry.tokens.len() >= min && entry.sealed.is_none();
+        self.claims_of(entry.id).far || self.far.unlisted_rows_min().is_some_and(may_be)
     }
 
     /// Asks the far tier, or says at once that a record is lost.

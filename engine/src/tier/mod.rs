@@ -3,7 +3,8 @@
 //!
 //! The engine's loop owns the decision (see `stored.rs`), a tier the bytes. A record that a tier
 //! gives back has the bytes it took, verified, or none: wrong KV served is the worst failure there
-//! is. A tier that fails costs time and nothing else.
+//! is. A tier that fails costs time, and the sealed records that memory had given up: those cannot
+//! be encoded again.
 
 mod disk;
 mod host;
@@ -21,7 +22,7 @@ pub use layered::Layered;
 pub use origin::Origin;
 pub use shared::{SHARED_ROWS_MIN, Shared, SharedConfig, SharedError, StoreUrl, UrlError};
 
-use crate::FragmentId;
+use crate::{FragmentId, Sealed};
 use models::TokenId;
 use std::{ops::Add, sync::Arc, time::Duration};
 
@@ -29,7 +30,7 @@ use std::{ops::Add, sync::Arc, time::Duration};
 pub type Kv = Arc<Vec<u8>>;
 
 /// A record as a tier knows it: a fragment, or a root.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// Its identity.
     pub id: FragmentId,
@@ -39,6 +40,8 @@ pub struct Entry {
     pub root: Arc<[TokenId]>,
     /// Its own tokens.
     pub tokens: Arc<[TokenId]>,
+    /// What it saw besides its root; `None`: it is clean. What is sealed cannot be encoded again.
+    pub sealed: Option<Arc<Sealed>>,
     /// Not given up for others.
     pub pinned: bool,
 }
@@ -47,7 +50,8 @@ impl Entry {
     /// Whether both are of one record.
     pub(crate) fn is_of(&self, other: &Self) -> bool {
         let of = |entry: &Self| (entry.id, entry.tenant.clone(), entry.root.clone());
-        of(self) == of(other) && self.tokens == other.tokens
+        let is_alike = self.tokens == other.tokens && self.sealed == other.sealed;
+        of(self) == of(other) && is_alike
     }
 }
 
@@ -124,6 +128,16 @@ pub enum Notice {
     Lost(FragmentId),
     /// There may be room for what was not taken.
     Room,
+}
+
+impl Notice {
+    /// The record it is about, if it is about one.
+    pub(crate) fn id(&self) -> Option<FragmentId> {
+        match *self {
+            Self::Kept(id) | Self::Gone(id) | Self::Arrived { id, .. } | Self::Lost(id) => Some(id),
+            Self::Room => None,
+        }
+    }
 }
 
 /// Gauges and counters of a tier.

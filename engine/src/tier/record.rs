@@ -8,7 +8,11 @@
 //!
 //! Invariant: nothing in a file is believed. Lengths are compared with the file's size before
 //! anything is allocated; one checksum with all that identifies the record before it is said to be
-//! there, another with that and the KV before the KV is handed out.
+//! there, another with that and the KV before the KV is handed out. A sealed record's header says
+//! more (`record/sealed.rs`), and both checksums are over that too: whoever does not read it refuses
+//! the file.
+
+mod sealed;
 
 use super::{Entry, Origin};
 use crate::FragmentId;
@@ -83,7 +87,8 @@ impl Form {
             ("entry_checksum", digest(&self.hash_of(entry))),
             ("checksum", self.checksum(entry, kv)),
         ];
-        let fields = self.common.iter().cloned().chain(own);
+        let seen = entry.sealed.iter().flat_map(|sealed| sealed::fields(sealed));
+        let fields = self.common.iter().cloned().chain(own).chain(seen);
         let fields = fields.map(|(name, value)| (name.to_owned(), value)).collect();
         let mut end = 0;
         let tensors = TENSORS.iter().zip(lengths).map(|(&(name, dtype), length)| {
@@ -119,9 +124,10 @@ impl Form {
         }
         check("id", field(&metadata, "id"), &id.to_string())?;
         let tenant = field(&metadata, "tenant").into();
+        let sealed = sealed::read(&metadata)?;
         let root = read_tokens(source, root)?;
         let tokens = read_tokens(source, tokens)?;
-        let entry = Entry { id, tenant, root, tokens, pinned };
+        let entry = Entry { id, tenant, root, tokens, sealed, pinned };
         let given = field(&metadata, "entry_checksum");
         check("entry_checksum", given, &digest(&self.hash_of(&entry)))?;
         let checksum = field(&metadata, "checksum").to_owned();
@@ -178,6 +184,10 @@ impl Form {
         add(entry.tenant.as_bytes());
         add(&bytes_of(&entry.root));
         add(&bytes_of(&entry.tokens));
+        for (name, value) in entry.sealed.iter().flat_map(|sealed| sealed::fields(sealed)) {
+            add(name.as_bytes());
+            add(value.as_bytes());
+        }
         hasher
     }
 }
@@ -255,7 +265,7 @@ fn read_tokens(source: &mut dyn Source, count: usize) -> io::Result<Arc<[TokenId
     Ok(bytes.as_chunks().0.iter().map(|&token| TokenId::from_le_bytes(token)).collect())
 }
 
-/// Of the file's layout, and of what the checksum is over.
+/// Of the file's layout, and of what the checksums are over.
 const FORMAT: &str = "cento record 1";
 /// Ends the name of every record's file.
 pub(crate) const ENDING: &str = ".safetensors";
@@ -265,7 +275,8 @@ const TENSORS: [(&str, Dtype); 3] =
     [("root", Dtype::U32), ("tokens", Dtype::U32), ("kv", Dtype::U8)];
 /// The header's length stands before it in this many bytes.
 const LENGTH_BYTES: usize = 8;
-/// A header is a few hundred bytes and the names of model and tenant.
-const HEADER_BYTES_MAX: u64 = 1 << 16;
+/// A header is a few hundred bytes and the names of model and tenant; of a sealed record also some
+/// bytes for each fragment it saw and each row that was computed again.
+const HEADER_BYTES_MAX: u64 = 1 << 18;
 /// More than any model's context.
 const TOKENS_MAX: u64 = 1 << 24;

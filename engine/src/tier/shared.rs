@@ -7,7 +7,8 @@
 //! requests under way at once, some of them always free for fetches.
 //!
 //! Nothing is listed, for others' objects may be any number, and nothing is given up for others:
-//! how long objects stay is the store's affair. A store that is down costs time and nothing else.
+//! how long objects stay is the store's affair. A store that is down costs time and nothing else: so
+//! sealed records, which others could not ask for and nobody can encode, have no place in it.
 
 mod misses;
 mod outage;
@@ -127,7 +128,7 @@ impl Tier for Shared {
 
     fn keep(&mut self, entry: Entry, kv: Kv) -> bool {
         assert!(!entry.tokens.is_empty(), "a record has tokens");
-        if entry.tokens.len() < self.rows_min {
+        if entry.tokens.len() < self.rows_min || entry.sealed.is_some() {
             self.queue.refuse(entry.id);
             return true;
         }

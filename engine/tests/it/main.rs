@@ -11,6 +11,7 @@ mod plan;
 mod priority;
 mod real_models;
 mod refusals;
+mod sealed;
 mod sim;
 mod thread;
 mod tiers;

@@ -3,12 +3,18 @@
 
 use crate::real_models::{ROOT, Still, score, tiny_with};
 use engine::{
-    Config, Disk, DiskConfig, Engine, FragmentId, FragmentInfo, FragmentSpec, Host, JoinPolicy,
-    Layered, Origin, Priority, Shared, SharedConfig, Stats, StoreUrl, Tier,
+    Composition, Config, Disk, DiskConfig, Engine, Event, FragmentId, FragmentInfo, FragmentSpec,
+    Host, JoinPolicy, Layered, Origin, Placement, Priority, Request, RequestError, Sampling, Seal,
+    Shared, SharedConfig, Stats, StoreUrl, Summary, Tier, TokenLogprob,
 };
 use kernels::KvDtype;
 use models::{Model as _, TokenId};
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 const ARCH: &str = "qwen2";
 /// Memory for few fragments.
@@ -125,6 +131,97 @@ fn what_is_evicted_comes_back_from_memory_to_the_bit() {
         assert!(loaded.tokens_loaded >= 40 && loaded.tier_host.records > 0, "{loaded:?}");
         stop(&engine);
     }
+}
+
+/// A greedy answer over what is placed, which is sealed where that is asked for.
+fn answer(
+    engine: &Engine,
+    placements: Vec<Placement>,
+    seal: Option<Seal>,
+) -> Result<(Vec<TokenLogprob>, Summary), RequestError> {
+    let (sender, events) = mpsc::channel();
+    let request = Request {
+        tenant: "test".into(),
+        composition: Composition { root: ROOT.into(), placements, tail: vec![90, 3, 77, 201] },
+        policy: JoinPolicy::Boundary { tokens: 2 },
+        selected: None,
+        sampling: Sampling::greedy(),
+        stop_tokens: Vec::new(),
+        stop_strings: Vec::new(),
+        max_tokens: 6,
+        logprobs: Some(3),
+        echo: false,
+        priority: Priority::Normal,
+        seal,
+    };
+    engine.submit(request, Box::new(move |event| sender.send(event).is_ok())).unwrap();
+    let mut tokens = Vec::new();
+    loop {
+        match events.recv_timeout(Duration::from_mins(1)).unwrap() {
+            Event::Token { logprob, .. } => tokens.extend(logprob),
+            Event::Finished { summary, .. } => return Ok((tokens, summary)),
+            Event::Failed(error) => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+/// The one file of a record in a folder of records.
+fn file_of(dir: &Path, id: FragmentId) -> PathBuf {
+    let folder = fs::read_dir(dir).unwrap().next().unwrap().unwrap().path();
+    folder.join(format!("{id}.safetensors"))
+}
+
+#[test]
+fn a_sealed_turn_is_back_by_id_after_a_restart_to_the_bit_and_lost_when_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = engine(dir.path());
+    let placed = || PARTS.map(|part| Placement::from(Arc::<[TokenId]>::from(part))).to_vec();
+    let sealed = answer(&first, placed(), Some(Seal { closing: vec![9] })).unwrap().1.sealed;
+    let id = sealed.expect("a sealed turn");
+    let info = first.fragment("test", id, true).unwrap();
+    let over = || {
+        let turn = Placement { tokens: info.tokens.clone(), sealed: info.sealed.clone() };
+        vec![turn, Arc::<[TokenId]>::from(PARTS[1]).into()]
+    };
+    let before = answer(&first, over(), None).unwrap().0;
+    let seen = info.sealed.clone().expect("it is contextual").saw.to_vec();
+    for id in &seen {
+        first.drop_fragment("test", *id).unwrap();
+    }
+    stop(&first);
+
+    let second = engine(dir.path());
+    let known = second.fragment("test", id, true).unwrap();
+    assert_eq!((known.cached, known.stored, known.digest), (false, true, None));
+    assert_eq!((&known.root, &known.tokens), (&info.root, &info.tokens));
+    assert_eq!(known.sealed, info.sealed, "all that it saw");
+    assert!(second.fragment("other", id, false).is_err(), "another tenant's");
+    assert!(seen.iter().all(|&id| second.fragment("test", id, false).is_err()), "they are gone");
+    assert_eq!(answer(&second, over(), None).unwrap().0, before);
+    assert_eq!(digest(&second, id), info.digest);
+    assert_eq!(stats(&second).tokens_loaded as usize, ROOT.len() + info.tokens.len());
+    // The same turn is the same fragment, there already.
+    let again = answer(&second, placed(), Some(Seal { closing: vec![9] })).unwrap().1.sealed;
+    assert_eq!(again, sealed);
+    stop(&second);
+
+    let file = file_of(dir.path(), id);
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let third = engine(dir.path());
+    assert!(third.fragment("test", id, false).unwrap().stored, "its head is sound");
+    let refused = answer(&third, over(), None).unwrap_err();
+    assert_eq!(refused, RequestError::UnknownFragment(id));
+    assert!(third.fragment("test", id, false).is_err(), "it is forgotten");
+    assert_eq!(answer(&third, over(), None).unwrap_err(), refused);
+    // Made once more, it is the same as ever.
+    answer(&third, placed(), Some(Seal { closing: vec![9] })).unwrap();
+    assert_eq!(digest(&third, id), info.digest);
+    assert_eq!(answer(&third, over(), None).unwrap().0, before);
+    stop(&third);
+    assert!(engine(dir.path()).fragment("test", id, false).unwrap().stored, "kept once more");
 }
 
 #[test]

@@ -28,6 +28,7 @@ impl Served {
         let engine = Engine::start(model, Some(tokenizer.clone()), Config::default(), time.clock());
         let state = AppState::new(Parts {
             allowed: cento::sources::Allowed::default(),
+            fragment_names: cento::FragmentNames::new(),
             profile: Profile::default(),
             engine,
             turns: Arc::new(loaded.turns),

@@ -78,7 +78,8 @@ pub struct FragmentObject {
     pub contextual: Option<ContextualObject>,
 }
 
-/// What a fragment saw besides its root. It cannot be encoded again: evicted, it is forgotten.
+/// What a fragment saw besides its root. It cannot be encoded again: evicted, it is forgotten unless
+/// it is `stored`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ContextualObject {
     /// Ids of the fragments that stood before it, in order.

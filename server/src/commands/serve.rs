@@ -21,6 +21,7 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
     let loaded = local::load(&config.engine)?;
     let host_kv = local::host_kv(&loaded, &config);
     let tier = local::tier(&loaded, &config, host_kv)?;
+    let fragment_names = local::fragment_names(&loaded, &config);
     let local = Local::start_over(loaded, &config.engine, tier);
     let profile = Profile::load(&local.engine.shape().fingerprint)?;
     let name = client_name(&config.engine.model);
@@ -38,6 +39,7 @@ pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
         profile,
         time,
         allowed: config.allowed,
+        fragment_names,
     });
 
     // Connections take little; the cores are for the engine.

@@ -6,10 +6,14 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode},
 };
-use cento::{ApiKeys, AppState, Limits, ModelInfo, Parts, Profile, Time, app, sources::Allowed};
-use engine::{Config, Engine};
+use cento::{
+    ApiKeys, AppState, FragmentNames, Limits, ModelInfo, Parts, Profile, Time, app,
+    sources::Allowed,
+};
+use engine::{Config, Disk, DiskConfig, Engine, Origin, Tier};
+use models::{KvDtype, Model as _};
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tower::ServiceExt as _;
 
 /// How a test server differs from the usual one.
@@ -22,6 +26,8 @@ pub(crate) struct Setup {
     pub(crate) running_max: usize,
     pub(crate) profile: Profile,
     pub(crate) allowed: Allowed,
+    /// A folder where KV is kept.
+    pub(crate) cache: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -34,6 +40,7 @@ impl Default for Setup {
             running_max: 4,
             profile: Profile::default(),
             allowed: Allowed::default(),
+            cache: None,
         }
     }
 }
@@ -54,9 +61,20 @@ impl Setup {
             fragments_max: 64,
         };
         let model = Box::new(Letters::new(self.step));
-        let engine = Engine::start(model, Some(Arc::clone(&tokenizer)), config, time.clock());
+        let disk = self.cache.map(|dir| {
+            let origin = Origin::new(model.shape(), "letters", KvDtype::F32);
+            DiskConfig { dir, bytes_max: 1 << 20, origin }
+        });
+        let folder = disk.as_ref().map(DiskConfig::folder);
+        let tier =
+            disk.map(|disk| -> Box<dyn Tier> { Box::new(Disk::open(disk, time.clock()).unwrap()) });
+        let texts = Some(Arc::clone(&tokenizer));
+        let engine = Engine::start_over(model, texts, config, time.clock(), tier);
+        let fragment_names =
+            folder.map_or_else(FragmentNames::new, |folder| FragmentNames::kept_in(&folder));
         AppState::new(Parts {
             allowed: self.allowed,
+            fragment_names,
             profile: self.profile,
             engine,
             turns: letters::turns(&tokenizer),

@@ -15,6 +15,7 @@ mod live_forks;
 mod openai;
 mod openai_refusals;
 mod openapi;
+mod restarts;
 mod served;
 mod side_contexts;
 mod side_events;

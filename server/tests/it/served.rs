@@ -2,8 +2,8 @@
 
 use axum::Router;
 use cento::{
-    ApiKeys, AppState, Args, Command, Limits, Local, ModelInfo, Parts, Profile, ServeConfig, Time,
-    app,
+    ApiKeys, AppState, Args, Command, FragmentNames, Limits, Local, ModelInfo, Parts, Profile,
+    ServeConfig, Time, app,
 };
 use clap::Parser as _;
 use engine::{Config, Engine};
@@ -49,6 +49,7 @@ fn router(name: &str, local: Local) -> Router {
     let Local { engine, tokenizer, turns, info } = local;
     app(AppState::new(Parts {
         allowed: cento::sources::Allowed::default(),
+        fragment_names: FragmentNames::new(),
         profile: Profile::default(),
         engine,
         turns: Arc::new(turns),

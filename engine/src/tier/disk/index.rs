@@ -80,10 +80,15 @@ impl Index {
         self.bad.len()
     }
 
-    /// The record to give up first.
-    pub(crate) fn oldest_unpinned(&self) -> Option<FragmentId> {
-        let unpinned = self.held.values().filter(|held| !held.entry.pinned);
-        unpinned.min_by_key(|held| held.used_at).map(|held| held.entry.id)
+    /// The record to give up first: a sealed one, which cannot be encoded again, only where such
+    /// records take more than half of the budget, or where there is no other.
+    pub(crate) fn to_give_up(&self, bytes_max: u64) -> Option<FragmentId> {
+        let unpinned = || self.held.values().filter(|held| !held.entry.pinned);
+        let is_sealed = |held: &Held| held.entry.sealed.is_some();
+        let sealed: u64 = unpinned().filter(|held| is_sealed(held)).map(|held| held.bytes).sum();
+        let sealed_first = sealed > bytes_max / 2;
+        let oldest = unpinned().min_by_key(|held| (is_sealed(held) != sealed_first, held.used_at));
+        oldest.map(|held| held.entry.id)
     }
 
     /// Records, least recently used first.

@@ -66,7 +66,7 @@ impl Store {
         clock: Arc<dyn Clock>,
         files: Box<dyn Files>,
     ) -> Result<Self, DiskError> {
-        let folder = config.dir.join(config.origin.folder());
+        let folder = config.folder();
         let cannot = |what| {
             let path = folder.clone();
             move |source| DiskError::Io { what, path, source }
@@ -143,15 +143,15 @@ impl Store {
         self.files.sync_folder(&self.folder)
     }
 
-    /// Deletes files that were set aside, then records, least recently used first, until so many
-    /// bytes fit or only pinned records are left.
+    /// Deletes files that were set aside, then records, least recently used first and sealed ones
+    /// last (`index.rs`), until so many bytes fit or only pinned records are left.
     fn make_room(&mut self, bytes: u64) -> io::Result<()> {
         while self.index.bytes() + bytes > self.bytes_max {
             if self.index.bad_len() > 0 {
                 self.drop_bad();
                 continue;
             }
-            let Some(id) = self.index.oldest_unpinned() else { break };
+            let Some(id) = self.index.to_give_up(self.bytes_max) else { break };
             self.delete(id)?;
             self.evicted += 1;
             self.notices.push(Notice::Gone(id));

@@ -6,7 +6,7 @@ mod faulty;
 
 use super::{Disk, DiskConfig, DiskError, files::Files, store::Store};
 use crate::{
-    Clock, FragmentId,
+    Clock, FragmentId, JoinPolicy, Sealed,
     tier::{
         Entry, Figures, Notice, Origin, Tier,
         record::{Form, file_name},
@@ -35,14 +35,27 @@ impl Clock for Still {
     }
 }
 
-/// Record `n`; all have files of one size.
+/// Record `n`; all clean ones have files of one size.
 fn record(n: u8, pinned: bool) -> (Entry, Vec<u8>) {
     let mut id = [0xab; 16];
     id[0] = n;
     let tokens: Arc<[u32]> = [u32::from(n), u32::MAX, 3].into();
     let kv = (0..tokens.len() * KV_BYTES_PER_TOKEN).map(|i| (i as u8).wrapping_mul(n)).collect();
     let root = [7, u32::from(n)].into();
-    (Entry { id: FragmentId(id), tenant: "tenant".into(), root, tokens, pinned }, kv)
+    // Capitals are sealed.
+    let sealed = n.is_ascii_uppercase().then(|| Arc::new(sealed(n)));
+    let id = FragmentId(id);
+    (Entry { id, tenant: "tenant".into(), root, tokens, sealed, pinned }, kv)
+}
+
+/// What sealed record `n` saw.
+fn sealed(n: u8) -> Sealed {
+    Sealed {
+        saw: [FragmentId([n; 16]), FragmentId([0xcd; 16])].into(),
+        policy: JoinPolicy::Parallel { temperature: 0.1 + 0.2, scale: 1.0 },
+        selected: [3, 4, 70_000].into(),
+        start: 12_345_678,
+    }
 }
 
 /// The same as it is asked for.
@@ -155,24 +168,25 @@ fn records_come_back_as_they_were() {
     let (fragment, kv) = record(1, true);
     let kv = Arc::new(kv);
     let root = Entry { id: id(2), tenant: "\"é\n".into(), root: [].into(), ..fragment.clone() };
-    let mut disk = folder.disk(4);
+    let turn = Entry { root: [7].into(), ..record(b'S', false).0 };
+    let mut disk = folder.disk(5);
     assert_eq!(disk.entries(), []);
-    for entry in [&fragment, &root] {
+    for entry in [&fragment, &root, &turn] {
         assert!(disk.keep(entry.clone(), kv.clone()));
         assert_eq!(heard(&mut disk), Notice::Kept(entry.id));
     }
     for _ in 0..2 {
-        for entry in [&fragment, &root] {
+        for entry in [&fragment, &root, &turn] {
             disk.fetch(entry.clone());
             let arrived = Notice::Arrived { id: entry.id, kv: kv.clone(), took: Duration::ZERO };
             assert_eq!(heard(&mut disk), arrived);
         }
         assert_eq!(disk.poll(), None);
         let bytes = folder.bytes();
-        assert_eq!(disk.figures(), Figures { records: 2, bytes, ..Figures::default() });
+        assert_eq!(disk.figures(), Figures { records: 3, bytes, ..Figures::default() });
         disk.close();
-        disk = folder.disk(4);
-        assert_eq!(disk.entries(), [fragment.clone(), root.clone()]);
+        disk = folder.disk(5);
+        assert_eq!(disk.entries(), [fragment.clone(), root.clone(), turn.clone()]);
     }
 }
 
@@ -225,6 +239,31 @@ fn the_least_recently_used_goes_first() {
         (0, "+a", ""),
     ] {
         check_held(room, script, expected);
+    }
+}
+
+#[test]
+fn what_cannot_be_encoded_goes_last_unless_it_takes_more_than_half() {
+    let size = |n| file_of(&record(n, false)).len() as u64;
+    assert!(4 * size(b'a') > 3 * size(b'A'), "room for three sealed ones has none for four");
+    for (script, expected) in [
+        ("A b c d", "Acd"),
+        ("A b c d e", "Ade"),
+        ("A B c", "ABc"),
+        ("A B c d", "Bcd"),
+        ("A B C D", "BCD"),
+    ] {
+        let folder = Folder::new();
+        let config = config(folder.0.path(), 3 * size(b'A'));
+        let mut disk = Disk::open(config, Arc::new(Still)).unwrap();
+        for n in script.split(' ').map(|name| name.as_bytes()[0]) {
+            keep(&mut disk, n, false);
+            while heard(&mut disk) != Notice::Kept(id(n)) {}
+        }
+        disk.close();
+        let mut held: Vec<u8> = folder.disk(9).entries().iter().map(|e| e.id.0[0]).collect();
+        held.sort_unstable();
+        assert_eq!(String::from_utf8(held).unwrap(), expected, "{script}");
     }
 }
 

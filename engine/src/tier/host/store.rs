@@ -74,7 +74,7 @@ impl Store {
         }
     }
 
-    /// Gives up records, least recently used first, until so many bytes fit; none if pinned ones leave
+    /// Gives up records, least recently used first and sealed ones last, until so many bytes fit; none if pinned ones leave
     /// no room for them.
     fn make_room(&mut self, bytes: u64) -> Result<(), String> {
         let (pinned, unpinned): (Vec<_>, Vec<_>) =
@@ -86,10 +86,16 @@ impl Store {
                 "it takes {bytes} bytes beside {bytes_pinned} pinned; the limit is {limit}"
             ));
         }
-        let mut unpinned: Vec<_> =
-            unpinned.iter().map(|held| (held.used_at, held.entry.id)).collect();
+        // Sealed records cannot be encoded again: they go last, unless they take more than half.
+        let is_sealed = |held: &Held| held.entry.sealed.is_some();
+        let sealed: u64 = unpinned.iter().filter(|h| is_sealed(h)).map(|h| h.bytes).sum();
+        let sealed_first = sealed > limit / 2;
+        let mut unpinned: Vec<_> = unpinned
+            .iter()
+            .map(|held| (is_sealed(held) != sealed_first, held.used_at, held.entry.id))
+            .collect();
         unpinned.sort_unstable();
-        for (_, id) in unpinned {
+        for (_, _, id) in unpinned {
             if self.bytes + bytes <= limit {
                 break;
             }

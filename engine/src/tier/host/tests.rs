@@ -3,7 +3,7 @@
 
 use super::{Host, Store};
 use crate::{
-    Clock, FragmentId,
+    Clock, FragmentId, JoinPolicy, Sealed,
     tier::{
         Disk, DiskConfig, Entry, Figures, Kv, Layered, Notice, Origin, Tier, worker::Records as _,
     },
@@ -29,7 +29,14 @@ fn id(n: u8) -> FragmentId {
 
 fn entry(n: u8, pinned: bool) -> Entry {
     let (root, tokens) = ([7].into(), [u32::from(n), u32::MAX].into());
-    Entry { id: id(n), tenant: "tenant".into(), root, tokens, pinned }
+    // Capitals are sealed.
+    let sealed = n.is_ascii_uppercase().then(|| Arc::new(sealed()));
+    Entry { id: id(n), tenant: "tenant".into(), root, tokens, sealed, pinned }
+}
+
+fn sealed() -> Sealed {
+    let (saw, selected) = ([id(1)].into(), [].into());
+    Sealed { saw, policy: JoinPolicy::Reuse, selected, start: 9 }
 }
 
 fn kv(n: u8) -> Kv {
@@ -80,7 +87,7 @@ fn check_held(room: u64, script: &str, expected: &str) {
 }
 
 #[test]
-fn the_least_recently_used_goes_first() {
+fn the_least_recently_used_goes_first_and_what_is_sealed_last() {
     for (room, script, expected) in [
         (3, "+a +b +c", "abc"),
         (3, "+a +b +c ?a", "bca"),
@@ -97,6 +104,11 @@ fn the_least_recently_used_goes_first() {
         (1, "*a -a +b", "b"),
         (1, "-a ?a !a +b", "b"),
         (0, "+a", ""),
+        (2, "+A +b +c", "Ac"),
+        (4, "+A +b +c +d +e", "Acde"),
+        (2, "+A +B +c", "Bc"),
+        (2, "+A +B ?A +c", "Ac"),
+        (2, "*A +b +c", "Ac"),
     ] {
         check_held(room, script, expected);
     }

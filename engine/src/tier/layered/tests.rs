@@ -91,7 +91,14 @@ impl Tier for Strings {
 
 fn record() -> Entry {
     let (root, tokens) = ([].into(), [7, 8].into());
-    Entry { id: FragmentId([5; 16]), tenant: "tenant".into(), root, tokens, pinned: false }
+    Entry {
+        id: FragmentId([5; 16]),
+        tenant: "tenant".into(),
+        root,
+        tokens,
+        sealed: None,
+        pinned: false,
+    }
 }
 
 /// Plays a script about one record. Each step is something that happens, and then, after `>`, what is

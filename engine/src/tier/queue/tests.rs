@@ -19,7 +19,7 @@ fn id(n: u8) -> FragmentId {
 
 fn entry(n: u8) -> Entry {
     let (root, tokens) = ([7].into(), [u32::from(n)].into());
-    Entry { id: id(n), tenant: "tenant".into(), root, tokens, pinned: false }
+    Entry { id: id(n), tenant: "tenant".into(), root, tokens, sealed: None, pinned: false }
 }
 
 fn kv(n: u8) -> Kv {

@@ -11,7 +11,7 @@ use super::{
     store::Store,
 };
 use crate::{
-    Clock, FragmentId,
+    Clock, FragmentId, JoinPolicy, Sealed,
     tier::{
         Entry, Figures, Kv, Notice, Origin, Tier,
         record::{Form, file_name},
@@ -69,7 +69,10 @@ fn record(n: u8) -> (Entry, Kv) {
     let tokens: Arc<[u32]> = [u32::from(n), u32::MAX, 3].into();
     let kv = (0..tokens.len() * KV_BYTES_PER_TOKEN).map(|i| (i as u8).wrapping_mul(n)).collect();
     let root = [7].into();
-    (Entry { id: id(n), tenant: "tenant".into(), root, tokens, pinned: false }, Arc::new(kv))
+    (
+        Entry { id: id(n), tenant: "tenant".into(), root, tokens, sealed: None, pinned: false },
+        Arc::new(kv),
+    )
 }
 
 fn folder() -> Path {
@@ -176,6 +179,18 @@ fn short_records_are_not_worth_a_request() {
     let (entry, _) = record(1);
     let kv = Arc::new(vec![0; KV_BYTES_PER_TOKEN]);
     assert!(tier.keep(Entry { tokens: [1].into(), ..entry }, kv));
+    assert_eq!(heard(&mut tier), Notice::Gone(id(1)));
+    assert_eq!(objects.counts(), [0, 0]);
+}
+
+#[test]
+fn sealed_records_stay_with_the_server_that_sealed_them() {
+    let objects = Faulty::default();
+    let mut tier = shared(&objects);
+    let (entry, kv) = record(1);
+    let (saw, selected) = ([id(2)].into(), [].into());
+    let sealed = Sealed { saw, policy: JoinPolicy::Reuse, selected, start: 5 };
+    assert!(tier.keep(Entry { sealed: Some(Arc::new(sealed)), ..entry }, kv));
     assert_eq!(heard(&mut tier), Notice::Gone(id(1)));
     assert_eq!(objects.counts(), [0, 0]);
 }

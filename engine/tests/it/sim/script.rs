@@ -32,8 +32,10 @@ pub(super) struct Pressure {
     restarts: usize,
     /// Forks of swapped generations, over less than all that was swapped in and over some of it.
     forks_of_swapped: [usize; 2],
-    /// Sealed fragments made, placed, and asked for in vain.
-    sealed: [usize; 3],
+    /// Sealed fragments made, placed, asked for in vain, and placed after a crash.
+    sealed: [usize; 4],
+    /// Fetches of sealed fragments from a tier, that brought something and that did not.
+    sealed_fetched: [usize; 2],
     /// Rows that models which offer choices gave, and choices.
     given: [usize; 2],
 }
@@ -54,6 +56,8 @@ impl Pressure {
         self.host.iter_mut().zip(other.host).for_each(|(to, from)| *to += from);
         self.sealed.iter_mut().zip(other.sealed).for_each(|(to, from)| *to += from);
         self.given.iter_mut().zip(other.given).for_each(|(to, from)| *to += from);
+        let fetched = self.sealed_fetched.iter_mut().zip(other.sealed_fetched);
+        fetched.for_each(|(to, from)| *to += from);
     }
 
     fn add_stats(&mut self, other: &Stats) {
@@ -89,8 +93,10 @@ impl Pressure {
         assert!(tokens_reused > 10_000 && tokens_prefix_reused > 10_000, "no reuse: {self:?}");
         assert!(self.answers > 10_000 && self.cancelled > 500, "no answers: {self:?}");
         assert!(self.refused > 500 && self.digests > 500, "no refusals or digests: {self:?}");
-        let [made, placed, gone] = self.sealed;
+        let [made, placed, gone, back] = self.sealed;
         assert!(made > 1_000 && placed > 500 && gone > 50, "nothing sealed: {self:?}");
+        let [brought, lost] = self.sealed_fetched;
+        assert!(back > 200 && brought > 100 && lost > 15, "nothing sealed came back: {self:?}");
         let [rows, choices] = self.given;
         assert!(rows > 5_000 && choices > 20_000, "no choices, or nothing else: {self:?}");
     }
@@ -103,6 +109,8 @@ struct Live {
     heard: Heard,
     patience: usize,
     cancelled: bool,
+    /// It places what was sealed before the latest crash.
+    is_over_old: bool,
 }
 
 /// What became of a generation.
@@ -136,6 +144,8 @@ pub(super) struct Sim {
     /// What was sealed, and whose it is, after which root.
     shelf: Vec<(Placement, Vec<oracle::Row>)>,
     shelf_of: Vec<(Arc<str>, Arc<[TokenId]>)>,
+    /// So many of them were sealed before the latest crash.
+    shelf_old: usize,
     pressure: Pressure,
 }
 
@@ -202,6 +212,7 @@ impl Sim {
             known: Vec::new(),
             shelf: Vec::new(),
             shelf_of: Vec::new(),
+            shelf_old: 0,
             pressure: Pressure::default(),
         }
     }
@@ -244,10 +255,22 @@ impl Sim {
         self.inspections.clear();
         self.drops.clear();
         self.swaps.clear();
-        // What was sealed is no more.
-        self.shelf.clear();
-        self.shelf_of.clear();
+        self.forget_sealed();
         self.pressure.crashes += 1;
+    }
+
+    /// Of what was sealed, what the tier does not hold is no more: some of it is asked for all the same.
+    fn forget_sealed(&mut self) {
+        let Self { tier, world, chance, shelf, shelf_of, shelf_old, .. } = self;
+        let tier = tier.as_ref().expect("only a tier outlives a process");
+        for (sealed, of) in std::mem::take(shelf).into_iter().zip(std::mem::take(shelf_of)) {
+            let id = world.engine.placement_id(&of.0, &of.1, &sealed.0);
+            if tier.holds(id) || chance.one_in(4) {
+                shelf.push(sealed);
+                shelf_of.push(of);
+            }
+        }
+        *shelf_old = shelf.len();
     }
 
     /// Adds up what a process did.
@@ -272,7 +295,11 @@ impl Sim {
     fn begin(&mut self, request: Request, patience: usize) {
         match self.world.submit(request.clone(), patience) {
             Ok((id, heard)) => {
-                self.live.push(Live { id, request, heard, patience, cancelled: false });
+                let old = &self.shelf[..self.shelf_old];
+                let is_old = |placed| old.iter().any(|(sealed, _)| sealed == placed);
+                let is_over_old = request.composition.placements.iter().any(is_old);
+                let cancelled = false;
+                self.live.push(Live { id, request, heard, patience, cancelled, is_over_old });
             }
             Err(error) => self.refuse(&error),
         }
@@ -373,8 +400,9 @@ impl Sim {
         let mut placements: Vec<Placement> =
             (0..chance.below(6)).map(|_| chance.pick(&self.texts).clone().into()).collect();
         let ours = (tenant.clone(), root.clone());
-        for ((sealed, _), of) in self.shelf.iter().zip(&self.shelf_of) {
-            if *of == ours && chance.one_in(3) {
+        for (place, ((sealed, _), of)) in self.shelf.iter().zip(&self.shelf_of).enumerate() {
+            let rarity = if place < self.shelf_old { 2 } else { 3 };
+            if *of == ours && chance.one_in(rarity) {
                 placements.insert(chance.below(placements.len() + 1), sealed.clone());
             }
         }
@@ -538,7 +566,9 @@ impl Sim {
         assert_eq!((stats.waiting, stats.running, stats.pages_sequences), (0, 0, 0), "{stats:?}");
         self.world.core.check_integrity();
         self.add_process();
-        self.pressure.unlisted = self.tier.map_or([0; 2], |shelf| shelf.unlisted());
+        let tier = self.tier.as_ref();
+        self.pressure.unlisted = tier.map_or([0; 2], Shelf::unlisted);
+        self.pressure.sealed_fetched = tier.map_or([0; 2], Shelf::sealed);
         self.pressure
     }
 }
@@ -583,6 +613,7 @@ impl Live {
                     assert!(!summary.exact && summary.sealed.is_none(), "it saw two things");
                 }
                 pressure.sealed[1] += usize::from(is_over_sealed);
+                pressure.sealed[3] += usize::from(self.is_over_old);
                 let is_whole = heard.finish_reason != FinishReason::Cancelled;
                 let is_sealed = is_whole && self.request.seal.is_some() && turns.is_empty();
                 assert_eq!(summary.sealed.is_some(), is_sealed);

@@ -25,6 +25,8 @@ struct Books {
     known: BTreeSet<FragmentId>,
     /// Fetches of what was not told of, that brought something and that did not.
     unlisted: [usize; 2],
+    /// The same of what was sealed.
+    sealed: [usize; 2],
 }
 
 impl Shelf {
@@ -40,12 +42,22 @@ impl Shelf {
             unlisted_rows_min,
             known: BTreeSet::new(),
             unlisted: [0; 2],
+            sealed: [0; 2],
         })))
     }
 
     /// Fetches of what was not told of, that brought something and that did not.
     pub(super) fn unlisted(&self) -> [usize; 2] {
         self.0.lock().unwrap().unlisted
+    }
+
+    /// Fetches of what was sealed, that brought something and that did not.
+    pub(super) fn sealed(&self) -> [usize; 2] {
+        self.0.lock().unwrap().sealed
+    }
+
+    pub(super) fn holds(&self, id: FragmentId) -> bool {
+        self.0.lock().unwrap().place(id).is_some()
     }
 
     /// The process that held it is gone: what it was to hear is lost.
@@ -61,10 +73,11 @@ impl Books {
 
     fn make_room(&mut self) {
         while self.records.len() > self.room {
-            let Some(unpinned) = self.records.iter().position(|(entry, _)| !entry.pinned) else {
-                return;
-            };
-            let (entry, _) = self.records.remove(unpinned);
+            let unpinned = self.records.iter().enumerate().filter(|(_, (entry, _))| !entry.pinned);
+            // Of equals, the first.
+            let first = unpinned.min_by_key(|(_, (entry, _))| entry.sealed.is_some());
+            let Some((place, _)) = first else { return };
+            let (entry, _) = self.records.remove(place);
             self.notices.push_back(Notice::Gone(entry.id));
         }
     }
@@ -130,6 +143,7 @@ impl Tier for Shelf {
             books.known.remove(&id);
         }
         books.unlisted[usize::from(is_lost)] += usize::from(is_news);
+        books.sealed[usize::from(is_lost)] += usize::from(asked.sealed.is_some());
         books.notices.push_back(notice);
     }
 

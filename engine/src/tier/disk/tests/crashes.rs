@@ -16,6 +16,9 @@ use std::{
     sync::Arc,
 };
 
+/// Clean records that there is room for: as much as four sealed ones take.
+const ROOM: usize = 5;
+
 /// What a store has promised.
 #[derive(Default)]
 struct Book {
@@ -77,7 +80,7 @@ impl Run<'_> {
 /// written, and one that was set aside.
 fn earlier(folder: &Folder, book: &mut Book) {
     let faulty = Faulty::never();
-    let store = folder.store_over(4, faulty.clone()).unwrap();
+    let store = folder.store_over(ROOM, faulty.clone()).unwrap();
     let mut run = Run { store, faulty: &faulty, book };
     run.keep(1, false);
     run.keep(2, true);
@@ -91,7 +94,7 @@ fn earlier(folder: &Folder, book: &mut Book) {
 
 /// Everything that writes, reads or deletes files, with records given up for room.
 fn script(run: &mut Run<'_>) {
-    run.keep(4, false);
+    run.keep(b'S', false);
     run.fetch(1);
     run.keep(5, true);
     run.keep(6, false);
@@ -100,10 +103,11 @@ fn script(run: &mut Run<'_>) {
     run.fetch(2);
     run.remove(6);
     run.keep(6, false);
-    run.keep(7, false);
+    run.keep(b'T', false);
     run.keep(5, false);
     run.fetch(5);
     run.keep(8, false);
+    run.fetch(b'S');
     run.remove(1);
     run.fetch(8);
 }
@@ -142,7 +146,7 @@ fn strike(fault: Fault) -> bool {
     let mut book = Book::default();
     earlier(&folder, &mut book);
     let faulty = Faulty::new(fault);
-    if let Ok(store) = folder.store_over(4, faulty.clone()) {
+    if let Ok(store) = folder.store_over(ROOM, faulty.clone()) {
         let opened_well = !faulty.has_struck();
         let mut run = Run { store, faulty: &faulty, book: &mut book };
         script(&mut run);
@@ -157,14 +161,14 @@ fn strike(fault: Fault) -> bool {
         }
     }
     let has_struck = faulty.has_struck();
-    let opened = folder.store_over(4, Faulty::never());
+    let opened = folder.store_over(ROOM, Faulty::never());
     let mut store = opened.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
     check(&mut store, &book, &fault);
     check_files(&folder, &store, &fault);
     assert!(!folder.names().contains(&"frg_0.tmp-7".to_owned()), "{fault:?}: a leftover");
     let bytes = folder.bytes();
     assert_eq!(bytes, store.figures().bytes, "{fault:?}: the books");
-    assert!(bytes <= folder.config(4).bytes_max, "{fault:?}: over the budget");
+    assert!(bytes <= folder.config(ROOM).bytes_max, "{fault:?}: over the budget");
     has_struck
 }
 

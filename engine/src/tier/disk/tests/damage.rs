@@ -7,16 +7,16 @@ use crate::tier::{
 };
 use std::{fs, sync::Arc};
 
-/// A store opened over a folder that holds `bytes` as the file of record 1 refuses it.
-fn check_refused(folder: &Folder, bytes: &[u8], case: &str) {
-    let path = folder.path_of(1, false);
+/// A store opened over a folder that holds `bytes` as the file of record `n` refuses it.
+fn check_refused(folder: &Folder, n: u8, bytes: &[u8], case: &str) {
+    let path = folder.path_of(n, false);
     let bad = path.with_extension("safetensors.bad");
     fs::create_dir_all(folder.path()).unwrap();
     fs::write(&path, bytes).unwrap();
     let mut store = folder.store_over(4, Faulty::never()).unwrap();
     let told = store.entries();
-    assert!(told.iter().all(|entry| *entry == record(1, false).0), "{case}: {told:?}");
-    assert_eq!(store.fetch(&entry(1)), None, "{case}");
+    assert!(told.iter().all(|entry| *entry == record(n, false).0), "{case}: {told:?}");
+    assert_eq!(store.fetch(&entry(n)), None, "{case}");
     assert!(store.entries().is_empty(), "{case}: still known");
     assert_eq!(store.figures().set_aside, 1, "{case}: {:?}", store.figures());
     assert_eq!(fs::read(&bad).unwrap(), bytes, "{case}: kept as it was");
@@ -27,25 +27,29 @@ fn check_refused(folder: &Folder, bytes: &[u8], case: &str) {
 #[test]
 fn every_bit_counts() {
     let folder = Folder::new();
-    let sound = file_of(&record(1, false));
-    for at in 0..sound.len() {
-        // All eight are refused; two are tried, in turn, to be quick.
-        for bit in [at % 8, (at + 3) % 8] {
-            let mut bytes = sound.clone();
-            bytes[at] ^= 1 << bit;
-            check_refused(&folder, &bytes, &format!("bit {bit} of byte {at}"));
+    for n in [1, b'S'] {
+        let sound = file_of(&record(n, false));
+        for at in 0..sound.len() {
+            // All eight are refused; two are tried, in turn, to be quick.
+            for bit in [at % 8, (at + 3) % 8] {
+                let mut bytes = sound.clone();
+                bytes[at] ^= 1 << bit;
+                check_refused(&folder, n, &bytes, &format!("bit {bit} of byte {at} of {n}"));
+            }
         }
     }
 }
 
 #[test]
 fn every_byte_must_be_there_and_no_more() {
-    let sound = file_of(&record(1, false));
     let folder = Folder::new();
-    for length in 0..sound.len() {
-        check_refused(&folder, &sound[..length], &format!("cut at {length}"));
+    for n in [1, b'S'] {
+        let sound = file_of(&record(n, false));
+        for length in 0..sound.len() {
+            check_refused(&folder, n, &sound[..length], &format!("{n} cut at {length}"));
+        }
+        check_refused(&folder, n, &[&sound[..], b"."].concat(), "one byte more");
     }
-    check_refused(&folder, &[&sound[..], b"."].concat(), "one byte more");
 }
 
 /// What is said of the one file in a folder, which is set aside when that is opened.
@@ -153,6 +157,57 @@ fn hostile_headers_are_named() {
         "kv":{"dtype":"U8","shape":[0],"data_offsets":[16,16]}}"#,
     );
     check(empty.len() as u64, &empty, "its length of KV is 0; it must be 64");
+}
+
+/// What is said of a sealed record's file in which some text was replaced by others as long.
+fn reason_of_sealed(changes: &[(&str, &str)]) -> String {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.path()).unwrap();
+    let mut bytes = file_of(&record(b'S', false));
+    for (from, to) in changes {
+        assert_eq!(from.len(), to.len());
+        let at = bytes.windows(from.len()).position(|text| text == from.as_bytes());
+        let at = at.unwrap_or_else(|| panic!("no {from} in the header"));
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    }
+    fs::write(folder.path_of(b'S', false), bytes).unwrap();
+    reason(folder.config(2))
+}
+
+#[test]
+fn what_a_sealed_record_saw_is_read_in_one_spelling_and_within_bounds() {
+    for (from, to, expected) in [
+        (r#""frg_5353"#, r#""frg_535G"#, r#"its saw is "frg_535G"#),
+        (",frg_cdcd", ",frg_CDCD", r#"its saw is "frg_CDCD"#),
+        (",frg_cdcd", ";frg_cdcd", "it must be ids of fragments"),
+        ("parallel:0.3", "parallel:0,3", "it must be a join policy"),
+        ("parallel:0.3", "parallel:9.3", "it must be a join policy"),
+        ("parallel:0.3", "parallel:0.2", "its entry_checksum is"),
+        ("parallel:0.3", "parallel:-.3", "its policy is \"parallel:-.3"),
+        ("parallel:0.30", "parallel:00.3", "its policy is \"parallel:00.3"),
+        (r#""3,4,70000""#, r#""3,4,7000,""#, "its selected is \"\"; it must be positions"),
+        (r#""3,4,70000""#, r#""3,4,+7000""#, "its selected is \"+7000\""),
+        (r#""3,4,70000""#, r#""3,4,70001""#, "its entry_checksum is"),
+        ("12345678", "01234567", "its start is \"01234567\"; it must be a position"),
+        ("12345678", "16777217", "its start is 16777217; the limit is 16777216"),
+        ("12345678", "12345679", "its entry_checksum is"),
+        (r#""start""#, r#""stark""#, "its start is \"\""),
+        (r#""saw""#, r#""sew""#, "its saw is \"\""),
+    ] {
+        let reason = reason_of_sealed(&[(from, to)]);
+        assert!(reason.contains(expected), "{from} as {to}: {reason}");
+    }
+}
+
+#[test]
+fn who_does_not_know_what_is_sealed_takes_no_sealed_record_for_a_clean_one() {
+    // Fields by names that are not known are not read: so an older server sees these.
+    let unknown =
+        [("saw", "sow"), ("policy", "polity"), ("selected", "selektid"), ("start", "stark")];
+    let quoted = unknown.map(|(from, to)| (format!("\"{from}\""), format!("\"{to}\"")));
+    let changes = quoted.each_ref().map(|(from, to)| (from.as_str(), to.as_str()));
+    let reason = reason_of_sealed(&changes);
+    assert!(reason.contains("its entry_checksum is"), "{reason}");
 }
 
 #[test]

@@ -37,7 +37,14 @@ impl Chance {
 
 fn entry(n: u8) -> Entry {
     let (root, tokens) = ([].into(), vec![u32::from(n); usize::from(n) + 1].into());
-    Entry { id: FragmentId([n; 16]), tenant: "tenant".into(), root, tokens, pinned: false }
+    Entry {
+        id: FragmentId([n; 16]),
+        tenant: "tenant".into(),
+        root,
+        tokens,
+        sealed: None,
+        pinned: false,
+    }
 }
 
 fn kv(n: u8) -> Kv {
