@@ -117,9 +117,23 @@ impl<M: Model> Desk<M> {
         before: &[&Written],
         chunk: usize,
     ) -> (Written, Vec<f32>) {
+        let mut all = Vec::new();
+        let own = self.write_each(tokens, start, before, chunk, |logits| all.extend(logits));
+        (own, all)
+    }
+
+    /// The same with the logits of each chunk given away: those of a long text are gigabytes.
+    pub(crate) fn write_each(
+        &mut self,
+        tokens: &[TokenId],
+        start: u32,
+        before: &[&Written],
+        chunk: usize,
+        mut take: impl FnMut(&[f32]),
+    ) -> Written {
         let page_rows = self.page_rows();
         let mut own = self.blank(tokens.len(), start);
-        let mut all = Vec::new();
+        let mut logits = Vec::new();
         for part in tokens.chunks(chunk) {
             let first = own.rows;
             own.rows += part.len() as u32;
@@ -128,7 +142,7 @@ impl<M: Model> Desk<M> {
             let runs: Vec<_> = before.iter().map(|w| w.run()).chain([own.run()]).collect();
             let spans = [Span::new(0..part.len(), &runs)];
             let logits_rows: Vec<_> = (0..part.len()).collect();
-            let mut logits = Vec::new();
+            logits.clear();
             self.model.forward(
                 &Batch {
                     tokens: part,
@@ -139,9 +153,9 @@ impl<M: Model> Desk<M> {
                 },
                 &mut logits,
             );
-            all.extend(logits);
+            take(&logits);
         }
-        (own, all)
+        own
     }
 
     /// Encodes without asking for logits.
@@ -213,9 +227,15 @@ impl<M: Model> Desk<M> {
 
 /// Log-probabilities of one row of logits, in f64.
 pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let all = log_sum_exp(logits);
+    logits.iter().map(|&x| f64::from(x) - all).collect()
+}
+
+/// What a logit is less than its log-probability by, in f64.
+pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
-    logits.iter().map(|&x| f64::from(x - max) - sum.ln()).collect()
+    f64::from(max) + sum.ln()
 }
 
 /// Largest difference between log-probabilities of two sets of logits.

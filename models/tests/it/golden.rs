@@ -3,7 +3,7 @@
 //! Fetches the models through the catalogue. Tolerances: those
 //! that rounding of activations to 8 bits needs, measured on llama.cpp with the same files.
 
-use crate::desk::{Desk, Written, log_softmax};
+use crate::desk::{Desk, Written, log_softmax, log_sum_exp};
 use models::catalogue::{Quiet, fetch};
 use models::{Decoder, GpuDecoder, Isa, KvDtype, LoadOptions, Model, TokenId};
 use serde::Deserialize;
@@ -117,23 +117,28 @@ fn compare<M: Model>(name: &str, kv_dtype: KvDtype, decoder: M) {
 fn prompt<M: Model>(desk: &mut Desk<M>, golden: &Golden, worst: &mut Worst, case: &str) {
     let vocab = desk.model.shape().vocab;
     let chunk = desk.model.shape().logits_rows_max.min(desk.model.shape().batch_rows_max);
-    let (written, logits) = desk.write(&golden.ids, 0, &[], chunk);
-    let rows: Vec<_> = logits.chunks(vocab).map(log_softmax).collect();
-    let nll: f64 = -(1..golden.ids.len()).map(|i| rows[i - 1][golden.ids[i] as usize]).sum::<f64>();
+    let (mut nll, mut last, mut next) = (0.0, Vec::new(), golden.ids[1..].iter());
+    let written = desk.write_each(&golden.ids, 0, &[], chunk, |logits| {
+        for row in logits.chunks(vocab) {
+            match next.next() {
+                Some(&token) => nll += log_sum_exp(row) - f64::from(row[token as usize]),
+                None => last = log_softmax(row),
+            }
+        }
+    });
     let error = (nll - golden.nll_sum).abs() / golden.n as f64;
     let kept = if golden.n < 40 { &mut worst.nll_short } else { &mut worst.nll_long };
     *kept = kept.max(error);
 
-    let last = rows.last().unwrap();
     for &(token, want) in golden.top10.iter().filter(|(_, want)| *want > -6.0) {
         worst.top10 = worst.top10.max((last[token] - want).abs());
     }
     if golden.top10[0].1 - golden.top10[1].1 >= 0.75 {
-        assert_eq!(top(last), golden.top10[0].0, "{case}: the likeliest token");
+        assert_eq!(top(&last), golden.top10[0].0, "{case}: the likeliest token");
     }
 
     // Equal up to the first place where the two candidates lie close together.
-    let mut row = last.clone();
+    let mut row = last;
     let mut runs = vec![written];
     for &want in &golden.greedy24 {
         let got = top(&row);
