@@ -1,10 +1,16 @@
 //! `soak`: many clients at once against a server for minutes. What must hold while they put, place,
-//! drop, stream, cancel and err, and how long they wait.
+//! seal, drop, stream, fork, swap, cancel and err, and how long they wait.
 
 mod api;
+mod ask;
 mod bad;
 mod child;
 mod client;
+mod clock;
+mod fork;
+mod generate;
+mod outcome;
+mod sealed;
 mod stream;
 mod tally;
 mod texts;
@@ -17,7 +23,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
@@ -50,7 +56,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
     /// Settings of `cento serve`, after `--` [default: half as many places to wait as there are
-    /// clients, so that some are refused, and 512MiB for KV, so that it fills].
+    /// clients, so that some are refused, and 512MiB for KV, 64MiB of memory and 256MiB of disk behind
+    /// it, in a folder of its own, so that all of them fill].
     #[arg(last = true)]
     settings: Vec<String>,
 }
@@ -65,6 +72,9 @@ struct World {
     shared: Vec<Shared>,
     tally: Mutex<Tally>,
 }
+
+/// Each keeps a side context, every fourth keeps two, and a server keeps 256.
+const CLIENTS_MAX: usize = 200;
 
 /// Texts that all clients put, place and drop.
 const SHARED: usize = 48;
@@ -95,6 +105,16 @@ pub(crate) struct Report {
     /// From sending the cancel to the stream's last event, and to the cancel's own answer.
     cancel_to_end_ms: Option<Percentiles>,
     cancel_to_answer_ms: Option<Percentiles>,
+    /// Of live clocks, by the server's own account.
+    staleness_ms: Staleness,
+    /// Newer times that came into answers under way, and their tokens.
+    swaps: u64,
+    swap_tokens: u64,
+    /// Forks that were answered.
+    forks: u64,
+    /// Answers that became fragments, and generations that wanted one which was forgotten.
+    sealed: u64,
+    sealed_lost: u64,
     /// The longest time in which no client heard anything.
     longest_silence_ms: f64,
     /// Answers to compositions that had been answered before, and all were the same.
@@ -107,6 +127,15 @@ pub(crate) struct Report {
     at_rest: BTreeMap<String, f64>,
     violations: u64,
     first_violations: Vec<Violation>,
+}
+
+/// From a clock's latest change, in milliseconds.
+#[derive(Serialize)]
+struct Staleness {
+    /// To an answer's first token; waiting for a place is part of it.
+    first_token: Option<Percentiles>,
+    /// To the swap.
+    swap: Option<Percentiles>,
 }
 
 impl Report {
@@ -137,10 +166,14 @@ fn now() -> Instant {
 
 /// Starts a server unless there is one, puts it under load, and looks at what is left.
 pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
-    ensure!(args.clients > 0, "--clients is 0; it must be at least 1");
+    let clients = args.clients;
+    let is_within = (1..=CLIENTS_MAX).contains(&clients);
+    ensure!(is_within, "--clients is {clients}; it must be from 1 to {CLIENTS_MAX}");
     let is_time = args.minutes > 0.0 && args.minutes <= 100_000.0;
     ensure!(is_time, "--minutes is {}; it must be above 0 and at most 100000", args.minutes);
-    let server = if args.url.is_none() { Some(start(args)?) } else { None };
+    // What the user's own servers keep on disk is left alone.
+    let folder = tempfile::tempdir().context("a folder for KV")?;
+    let server = if args.url.is_none() { Some(start(args, folder.path())?) } else { None };
     let base = args.url.as_deref().or(server.as_ref().map(|server| server.base.as_str()));
     let base = base.context("no server")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -157,11 +190,14 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn start(args: &Args) -> anyhow::Result<Server> {
+fn start(args: &Args, folder: &Path) -> anyhow::Result<Server> {
     let program = args.program.clone().map_or_else(child::beside, Ok)?;
     let places = (args.clients / 2).max(1).to_string();
-    let default = ["--queue", &places, "--kv-memory", "512MiB"].map(str::to_owned);
-    let more = if args.settings.is_empty() { &default[..] } else { &args.settings };
+    let folder = folder.to_str().context("a folder for KV whose name is no text")?;
+    let kept = ["--host-kv-memory", "64MiB", "--cache-bytes", "256MiB", "--cache-dir", folder];
+    let default = ["--queue", &places, "--kv-memory", "512MiB"].into_iter().chain(kept);
+    let default: Vec<_> = default.map(str::to_owned).collect();
+    let more = if args.settings.is_empty() { &default } else { &args.settings };
     Server::start(&program, &args.model, more)
 }
 
@@ -270,7 +306,9 @@ async fn rest(
             tally.violate(format!("{name} is not 0 at rest"), "GET /metrics", &value);
         }
     }
-    if metrics.get(FAILED) != before.get(FAILED) {
+    let failed = |metrics: &BTreeMap<_, _>| metrics.get(FAILED).copied().unwrap_or(0.0);
+    // Whose sealed fragment is lost while it waits for a place has failed, and its client was told.
+    if failed(&metrics) - failed(before) > tally.sealed_lost as f64 {
         tally.violate("generations failed", "GET /metrics", &format!("{:?}", metrics.get(FAILED)));
     }
     let fragments: Value = api.get("/v1/fragments").await?.json()?;
@@ -306,6 +344,15 @@ impl Report {
             between_tokens_ms: Percentiles::of(times.between_tokens),
             cancel_to_end_ms: Percentiles::of(times.cancel_to_end),
             cancel_to_answer_ms: Percentiles::of(times.cancel_to_answer),
+            staleness_ms: Staleness {
+                first_token: Percentiles::of(times.staleness_first_token),
+                swap: Percentiles::of(times.staleness_swap),
+            },
+            swaps: tally.swaps,
+            swap_tokens: tally.swap_tokens,
+            forks: tally.forks,
+            sealed: tally.sealed,
+            sealed_lost: tally.sealed_lost,
             longest_silence_ms,
             answers_compared: tally.compared,
             memory: None,

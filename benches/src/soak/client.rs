@@ -4,9 +4,9 @@ use super::{
     SHARED, Shared, World,
     api::Reply,
     bad, now,
-    stream::{Leave, follow},
-    tally::{Answer, Tally},
-    texts::{QUESTIONS, Random, text},
+    sealed::Kept,
+    tally::Tally,
+    texts::{Random, text},
 };
 use serde_json::{Value, json};
 use std::{
@@ -19,39 +19,24 @@ use std::{
 const OWN_MAX: usize = 4;
 /// Entries of its feed.
 const ENTRIES_MAX: usize = 3;
-/// Compositions that all clients ask for again and again.
-const POPULAR: usize = 96;
-/// Streams of numbers from here on are of popular compositions.
-const POPULAR_STREAM: u64 = 1 << 40;
-const TOKENS_MAX: usize = 48;
-/// Of generations: no answer may hang on them.
-const PRIORITIES: [&str; 4] = ["low", "normal", "normal", "high"];
 
 /// A client.
 pub(crate) struct Client {
-    world: Arc<World>,
-    number: u64,
-    random: Random,
-    own: VecDeque<(String, String)>,
+    pub(crate) world: Arc<World>,
+    pub(crate) number: u64,
+    pub(crate) random: Random,
+    /// Texts of its own, and their fragments' ids.
+    pub(crate) own: VecDeque<(String, String)>,
     made: u64,
-    feed: Option<String>,
-    entries: VecDeque<String>,
-}
-
-/// A generation to ask for.
-pub(crate) struct Ask {
-    /// The composition and the policy, in short.
-    pub(crate) key: String,
-    pub(crate) body: Value,
-    /// Shared fragments in it, by their ids: any client may have dropped them meanwhile.
-    shared: Vec<usize>,
+    pub(crate) sealed: Kept,
+    pub(crate) feed: Option<String>,
+    pub(crate) entries: VecDeque<String>,
+    pub(crate) clock: Option<String>,
 }
 
 /// Lives until the time is up.
 pub(crate) async fn live(world: Arc<World>, number: u64) {
-    let random = Random::new(world.seed, number);
-    let (own, entries) = (VecDeque::new(), VecDeque::new());
-    let mut client = Client { world, number, random, own, made: 0, feed: None, entries };
+    let mut client = Client::new(world, number);
     while now() < client.world.until {
         match client.random.below(100) {
             0..66 => client.generate().await,
@@ -62,7 +47,8 @@ pub(crate) async fn live(world: Arc<World>, number: u64) {
             _ => client.err().await,
         }
     }
-    if let Some(id) = client.feed.take() {
+    client.drop_sealed().await;
+    for id in client.feed.take().into_iter().chain(client.clock.take()) {
         let path = format!("/v1/side-contexts/{id}");
         client.call("delete side context", "DELETE", &path, None, &[]).await;
     }
@@ -110,7 +96,21 @@ impl World {
 }
 
 impl Client {
-    async fn call(
+    fn new(world: Arc<World>, number: u64) -> Self {
+        Self {
+            random: Random::new(world.seed, number),
+            world,
+            number,
+            own: VecDeque::new(),
+            made: 0,
+            sealed: Kept::default(),
+            feed: None,
+            entries: VecDeque::new(),
+            clock: None,
+        }
+    }
+
+    pub(crate) async fn call(
         &self,
         kind: &'static str,
         method: &str,
@@ -124,7 +124,7 @@ impl Client {
     }
 
     /// Puts a text and returns its fragment's id.
-    async fn put(&self, text: &str) -> Option<String> {
+    pub(crate) async fn put(&self, text: &str) -> Option<String> {
         let body = json!({"text": text});
         let reply = self.call("put", "POST", "/v1/fragments", Some(&body), &[]).await?;
         self.id_in(&reply)
@@ -157,7 +157,7 @@ impl Client {
     }
 
     /// The id of a shared fragment: once known, it stays.
-    async fn shared_id(&self, index: usize) -> Option<&str> {
+    pub(crate) async fn shared_id(&self, index: usize) -> Option<&str> {
         let Shared { text, id } = &self.world.shared[index];
         if id.get().is_none() {
             let put = self.put(text).await?;
@@ -174,14 +174,17 @@ impl Client {
         self.call("drop", "DELETE", &path, None, &[404, 409]).await;
     }
 
+    /// Makes a side context and returns its id.
+    pub(crate) async fn make_side(&self, body: &Value) -> Option<String> {
+        let made = self.call("make side context", "POST", "/v1/side-contexts", Some(body), &[]);
+        self.id_in(&made.await?)
+    }
+
     /// Adds an entry to this client's feed, which is made with the first.
     async fn push(&mut self) {
         if self.feed.is_none() {
             let body = json!({"kind": "feed", "max_entries": ENTRIES_MAX});
-            let made =
-                self.call("make side context", "POST", "/v1/side-contexts", Some(&body), &[]);
-            let Some(reply) = made.await else { return };
-            self.feed = self.id_in(&reply);
+            self.feed = self.make_side(&body).await;
         }
         let Some(id) = &self.feed else { return };
         let entry = format!("It is {} o'clock now.\n", self.random.below(12));
@@ -208,96 +211,5 @@ impl Client {
             }
         }
         self.world.accept("bad on purpose", &request, reply, &[bad.status]).await;
-    }
-
-    async fn generate(&mut self) {
-        let Some(mut ask) = self.ask().await else { return };
-        ask.body["max_tokens"] = json!(1 + self.random.below(TOKENS_MAX));
-        ask.body["temperature"] = json!(0);
-        let is_streamed = self.random.percent(70);
-        ask.body["stream"] = json!(is_streamed);
-        ask.body["priority"] = json!(PRIORITIES[self.random.below(PRIORITIES.len())]);
-        let leave = Leave::draw(&mut self.random);
-        let (kind, api) = (if is_streamed { "stream" } else { "generate" }, &self.world.api);
-        let sent = now();
-        let (whole, stream) = match api.send("POST", "/v1/generate", Some(&ask.body)).await {
-            Ok(response) if is_streamed && response.status() == 200 => (None, Some(response)),
-            Ok(response) => (Some(Reply::read(response).await), None),
-            Err(error) => (Some(Err(error)), None),
-        };
-        if let Some(response) = stream {
-            self.world.tally().count(kind, "200");
-            follow(&self.world, response, &ask, sent, leave).await;
-        }
-        let Some(reply) = whole else { return };
-        let is_shared = |text: &str| {
-            let mut ids = ask.shared.iter().filter_map(|&index| self.world.shared[index].id.get());
-            ids.any(|id| text.contains(id.as_str()))
-        };
-        let is_gone = |reply: &Reply| reply.status == 404 && is_shared(&reply.text);
-        let is_gone = reply.as_ref().is_ok_and(is_gone);
-        let also: &[u16] = if is_gone { &[404] } else { &[] };
-        let request = ask.body.to_string();
-        if let Some(reply) = self.world.accept(kind, &request, reply, also).await {
-            match reply.json::<Answer>() {
-                Ok(answer) => {
-                    self.world.tally().tokens += answer.tokens.len() as u64;
-                    self.world.tally().compare(&ask.key, &request, answer);
-                }
-                Err(error) => {
-                    self.world.tally().violate("no generation", &request, &error.to_string());
-                }
-            }
-        }
-        for &index in ask.shared.iter().filter(|_| is_gone) {
-            self.put(&self.world.shared[index].text).await;
-        }
-    }
-
-    /// A composition: one that others ask for too, or one with fragments of its own.
-    async fn ask(&mut self) -> Option<Ask> {
-        let is_popular = self.random.percent(60);
-        let popular = POPULAR_STREAM + self.random.below(POPULAR) as u64;
-        let mut popular = Random::new(self.world.seed, popular);
-        let drawn = if is_popular { &mut popular } else { &mut self.random };
-        let shared: Vec<_> = (0..=drawn.below(6)).map(|_| drawn.below(SHARED)).collect();
-        let (policy, join) = policy(drawn);
-        let question = QUESTIONS[drawn.below(QUESTIONS.len())];
-        let tail = json!([{"role": "user", "text": question}]);
-        let mut compose = Vec::new();
-        let mut placed: Vec<_> = shared.iter().map(|index| format!("s{index}")).collect();
-        let mut by_id = Vec::new();
-        for index in shared {
-            if self.random.percent(25) {
-                compose.push(json!({"text": self.world.shared[index].text}));
-            } else {
-                compose.push(json!({"fragment": self.shared_id(index).await?}));
-                by_id.push(index);
-            }
-        }
-        if !is_popular && self.random.percent(40) && !self.own.is_empty() {
-            let (text, id) = &self.own[self.random.below(self.own.len())];
-            let at = self.random.below(compose.len() + 1);
-            compose.insert(at, json!({"fragment": id}));
-            placed.insert(at, text.split(':').next().unwrap_or_default().to_owned());
-        }
-        if let Some(id) = self.feed.as_ref().filter(|_| !is_popular && self.random.percent(40)) {
-            compose.push(json!({"side": id}));
-            placed.extend(self.entries.iter().map(|entry| entry.trim().to_owned()));
-        }
-        let key = format!("{policy} of {} and {question:?}", placed.join(", "));
-        let body = json!({"compose": compose, "tail": tail, "join": join});
-        Some(Ask { key, body, shared: by_id })
-    }
-}
-
-/// A policy's name, and how it is asked for.
-fn policy(random: &mut Random) -> (&'static str, Value) {
-    match random.below(5) {
-        0 => ("reuse", json!({"policy": "reuse"})),
-        1 => ("boundary", json!({"policy": "boundary", "tokens": 16})),
-        2 => ("query", json!({"policy": "query", "ratio": 0.15})),
-        3 => ("auto", json!({"policy": "auto", "quality": 0.98})),
-        _ => ("recompute", json!({"policy": "recompute"})),
     }
 }

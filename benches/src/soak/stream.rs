@@ -1,6 +1,13 @@
 //! One stream: read to its end, or left before, with a look at the clock at every token.
 
-use super::{World, api::Events, client::Ask, now, tally::Answer, texts::Random};
+use super::{
+    World,
+    api::Events,
+    ask::Ask,
+    now,
+    outcome::{Ended, Outcome},
+    texts::Random,
+};
 use reqwest::Response;
 use serde::Deserialize;
 use std::{sync::Arc, time::Instant};
@@ -34,7 +41,9 @@ struct Event {
     kind: String,
     token: Option<u32>,
     text: Option<String>,
-    generation: Option<Answer>,
+    /// Of swaps: tokens that were there before.
+    at_token: Option<usize>,
+    generation: Option<Outcome>,
 }
 
 /// A cancel on its way: when it was sent and when it was answered.
@@ -48,8 +57,11 @@ struct Heard {
     text: String,
     latest: Option<Instant>,
     cancel: Option<Cancel>,
+    swaps: usize,
     /// The last event but `[DONE]`, and when it came.
-    end: Option<(Answer, Instant)>,
+    end: Option<(Outcome, Instant)>,
+    /// It failed: the sealed fragment in it was lost.
+    is_lost: bool,
     /// What must not be.
     wrong: Option<(&'static str, String)>,
 }
@@ -61,18 +73,18 @@ pub(crate) async fn follow(
     ask: &Ask,
     sent: Instant,
     leave: Leave,
-) {
+) -> Ended {
     let mut events = Events::new(response);
     let mut heard = Heard::default();
     while heard.wrong.is_none() {
         match events.next().await {
             Ok(Some(data)) if data == "[DONE]" => break,
-            Ok(Some(data)) => heard.take(world, &data, sent),
+            Ok(Some(data)) => heard.take(world, ask, &data, sent),
             Ok(None) => heard.wrong = Some(("a stream that broke off", heard.text.clone())),
             Err(error) => heard.wrong = Some(("a stream that broke off", format!("{error:?}"))),
         }
         match leave {
-            Leave::HangUp(after) if heard.goes_on_after(after) => return,
+            Leave::HangUp(after) if heard.goes_on_after(after) => return Ended::Otherwise,
             Leave::Cancel(after) if heard.goes_on_after(after) && heard.cancel.is_none() => {
                 let (world, id) = (Arc::clone(world), heard.id.clone());
                 heard.cancel = Some(tokio::spawn(async move { cancel(&world, &id).await }));
@@ -80,7 +92,7 @@ pub(crate) async fn follow(
             _ => {}
         }
     }
-    heard.finish(world, ask).await;
+    heard.finish(world, ask).await
 }
 
 async fn cancel(world: &World, id: &str) -> (Instant, Instant) {
@@ -93,10 +105,10 @@ async fn cancel(world: &World, id: &str) -> (Instant, Instant) {
 
 impl Heard {
     fn goes_on_after(&self, tokens: usize) -> bool {
-        self.end.is_none() && !self.id.is_empty() && self.tokens.len() >= tokens
+        self.end.is_none() && !self.is_lost && !self.id.is_empty() && self.tokens.len() >= tokens
     }
 
-    fn take(&mut self, world: &World, data: &str, sent: Instant) {
+    fn take(&mut self, world: &World, ask: &Ask, data: &str, sent: Instant) {
         let at = now();
         let Ok(event) = serde_json::from_str::<Event>(data) else {
             self.wrong = Some(("an event that is none", data.to_owned()));
@@ -104,7 +116,9 @@ impl Heard {
         };
         self.text.push_str(event.text.as_deref().unwrap_or_default());
         match (event.kind.as_str(), event.token, event.generation) {
-            ("generation.created", _, Some(generation)) => self.id = generation.id,
+            ("generation.created", _, Some(generation)) => {
+                self.id = generation.answer.id;
+            }
             ("generation.token", Some(token), _) => {
                 self.tokens.push(token);
                 let ms = at.duration_since(self.latest.unwrap_or(sent)).as_secs_f64() * 1e3;
@@ -117,6 +131,9 @@ impl Heard {
                 }
             }
             ("generation.text", ..) => {}
+            ("generation.swapped", ..) if self.is_now(ask, event.at_token) => self.swaps += 1,
+            ("generation.restarted", ..) if self.is_now(ask, event.at_token) => {}
+            ("error", ..) if ask.has_lost(data) => self.is_lost = true,
             ("generation.completed" | "generation.cancelled", _, Some(generation)) => {
                 self.end = Some((generation, at));
             }
@@ -124,36 +141,51 @@ impl Heard {
         }
     }
 
+    /// Something that happens to answers over a clock, at the token that it says.
+    fn is_now(&self, ask: &Ask, at_token: Option<usize>) -> bool {
+        ask.clock.is_some() && at_token == Some(self.tokens.len())
+    }
+
     /// Checks the end against what came before it, and the whole against other answers.
-    async fn finish(self, world: &World, ask: &Ask) {
+    async fn finish(self, world: &World, ask: &Ask) -> Ended {
         let times = match self.cancel {
             Some(cancel) => cancel.await.ok(),
             None => None,
         };
         let request = ask.body.to_string();
-        let mut tally = world.tally();
         if let Some((what, response)) = self.wrong {
-            tally.violate(what, &request, &response);
-            return;
+            world.tally().violate(what, &request, &response);
+            return Ended::Otherwise;
         }
-        let Some((answer, ended)) = self.end else {
-            tally.violate("a stream without an end", &request, &self.text);
-            return;
+        if self.is_lost {
+            return Ended::Lost;
+        }
+        let Some((outcome, ended)) = self.end else {
+            world.tally().violate("a stream without an end", &request, &self.text);
+            return Ended::Otherwise;
         };
-        let is_cancelled = answer.finish_reason.as_deref() == Some("cancelled");
-        if answer.tokens != self.tokens || answer.text != self.text {
-            let end = format!("{:?} at its end, {:?} before", answer.text, self.text);
-            tally.violate("a stream whose end is another", &request, &end);
+        let (answer, is_cancelled) = (&outcome.answer, outcome.is_cancelled());
+        let is_same = answer.tokens == self.tokens && answer.text == self.text;
+        if !is_same || outcome.swaps.len() != self.swaps {
+            let (end, swaps) = (&answer.text, outcome.swaps.len());
+            let (before, heard) = (&self.text, self.swaps);
+            let both =
+                format!("{end:?}, {swaps} swaps at its end, {before:?}, {heard} swaps before");
+            world.tally().violate("a stream whose end is another", &request, &both);
         }
         match times.filter(|_| is_cancelled) {
             Some((sent, answered)) => {
                 let ms = |at: Instant| at.saturating_duration_since(sent).as_secs_f64() * 1e3;
+                let mut tally = world.tally();
                 tally.times.cancel_to_end.push(ms(ended));
                 tally.times.cancel_to_answer.push(ms(answered));
             }
-            None if is_cancelled => tally.violate("cancelled by nobody", &request, &self.text),
+            None if is_cancelled => {
+                world.tally().violate("cancelled by nobody", &request, &self.text);
+            }
             None => {}
         }
-        tally.compare(&ask.key, &request, answer);
+        world.settle(ask, &outcome);
+        if is_cancelled { Ended::Otherwise } else { Ended::Answered(Box::new(outcome)) }
     }
 }

@@ -28,13 +28,21 @@ pub(crate) struct Tally {
     /// Answers to a composition that had been answered before.
     pub(crate) compared: u64,
     answers: HashMap<String, Answer>,
+    /// Forks that were answered.
+    pub(crate) forks: u64,
+    /// Answers that became fragments, and generations that wanted one which was forgotten.
+    pub(crate) sealed: u64,
+    pub(crate) sealed_lost: u64,
+    /// Newer times of live clocks that came into answers, and their tokens.
+    pub(crate) swaps: u64,
+    pub(crate) swap_tokens: u64,
     pub(crate) violations: u64,
     pub(crate) shown: Vec<Violation>,
     /// Seconds since the start, and megabytes.
     pub(crate) memory: Vec<(f64, f64)>,
 }
 
-/// Milliseconds, by the clients' clock.
+/// Milliseconds, by the clients' clock where nothing else is said.
 #[derive(Default)]
 pub(crate) struct Times {
     pub(crate) first_token: Vec<f64>,
@@ -42,6 +50,9 @@ pub(crate) struct Times {
     /// From sending a cancel to the stream's last event, and to the cancel's own answer.
     pub(crate) cancel_to_end: Vec<f64>,
     pub(crate) cancel_to_answer: Vec<f64>,
+    /// By the server's clock: from a live clock's latest change to the first token, and to each swap.
+    pub(crate) staleness_first_token: Vec<f64>,
+    pub(crate) staleness_swap: Vec<f64>,
 }
 
 /// Something that must not be.
@@ -60,7 +71,7 @@ impl Violation {
 }
 
 /// The part of a generation that is compared.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 pub(crate) struct Answer {
     pub(crate) id: String,
     pub(crate) text: String,
@@ -73,8 +84,16 @@ impl Answer {
         self.finish_reason.as_deref() == Some("stop")
     }
 
+    /// Both say the same, and ended in the same way.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let all = |answer: &Self| {
+            (answer.tokens.clone(), answer.text.clone(), answer.finish_reason.clone())
+        };
+        all(self) == all(other)
+    }
+
     /// Neither says anything that the other does not, as far as both were let go on.
-    fn agrees(&self, other: &Self) -> bool {
+    pub(crate) fn agrees(&self, other: &Self) -> bool {
         let (short, long) =
             if self.tokens.len() <= other.tokens.len() { (self, other) } else { (other, self) };
         let is_same = short.tokens.len() == long.tokens.len();
@@ -230,6 +249,14 @@ mod tests {
             assert_eq!(whole.agrees(&other), agrees, "{:?}", other.tokens);
             assert_eq!(other.agrees(&whole), agrees, "{:?}", other.tokens);
         }
+    }
+
+    #[test]
+    fn answers_are_alike_whoever_gave_them() {
+        let whole = answer(&[1, 2], "stop");
+        assert!(whole.is_like(&Answer { id: "another".to_owned(), ..whole.clone() }));
+        assert!(!whole.is_like(&answer(&[1, 2], "length")));
+        assert!(!whole.is_like(&answer(&[1], "stop")));
     }
 
     #[test]
