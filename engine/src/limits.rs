@@ -7,9 +7,11 @@ use models::ModelShape;
 /// Messages received in one step: a flood of calls may delay a step by microseconds only.
 pub(crate) const MESSAGES_PER_STEP: usize = 256;
 
-/// Rows of a step for work of low priority, while more urgent work runs: they delay its tokens by a
-/// fraction of what a step takes anyway.
-pub(crate) const LOW_ROWS_PER_STEP: usize = 16;
+/// Rows of prefill and encoding in a step for work of low priority, while more urgent work runs: all
+/// that it gets, and as many as it is sure of, so that what is kept current in the background is. A
+/// side context's few tokens go in one step, and delay its decodes by a fraction of what it takes
+/// anyway.
+pub(crate) const LOW_ROWS_PER_STEP: usize = 32;
 
 /// Alternatives of a log-probability: each step copies them once per token.
 pub(crate) const LOGPROBS_MAX: usize = 1_000;

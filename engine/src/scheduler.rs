@@ -10,10 +10,14 @@
 //! - A job gives way to a more urgent one of its tenant that waits, never to one as urgent: no two
 //!   displace each other. (Who keeps coming with urgent work keeps his own less urgent work waiting.)
 //! - Jobs are admitted in the queue's order, so that a large one is not passed by for ever. Only
-//!   places are of two kinds, for generations and for fragments to put, so that neither waits for the
-//!   other's.
+//!   places are of three kinds, for generations, for fragments to put and for those of low priority
+//!   among them, so that none waits for another's; and the last may pass by a job that waits for pages,
+//!   for what they hold is evictable as soon as they end.
 //!
 //! Pages freed by this plan are given out by the next one.
+
+mod unused;
+mod wanted;
 
 use crate::{
     FragmentId, Priority, SequenceId,
@@ -21,15 +25,16 @@ use crate::{
     job::Job,
     limits::{Budget, LOW_ROWS_PER_STEP},
     overlays::{Overlay, OverlayId},
-    plan::{Admission, Adopted, Encode, Eviction, Forward, Plan, Probe, Repairing},
+    plan::{Admission, Encode, Eviction, Forward, Plan, Probe, Repairing},
     policy::Scores,
-    prefix::EntryId,
     repair::Repair,
     sequence::Sequence,
     state::State,
 };
 use kernels::PageId;
-use std::collections::{BTreeMap, BTreeSet, btree_set};
+use std::collections::{BTreeSet, btree_set};
+use unused::{Kept, evictable};
+use wanted::{Lane, Wanted};
 
 /// Decides the next step: fills `plan`, whatever stood there.
 pub(crate) fn plan(state: &State, budget: &Budget, plan: &mut Plan) {
@@ -85,22 +90,6 @@ struct Draft<'a> {
     /// Overlays that this plan computes rows of.
     repairing: BTreeSet<OverlayId>,
     plan: &'a mut Plan,
-}
-
-/// Records and cached pages that this plan counts on.
-#[derive(Default)]
-struct Kept {
-    records: BTreeSet<FragmentId>,
-    prefixes: BTreeSet<EntryId>,
-    overlays: BTreeSet<OverlayId>,
-}
-
-impl Kept {
-    fn count_on(&mut self, job: &Job, wanted: &Wanted) {
-        self.records.extend(job.needs.iter().map(|need| need.id));
-        self.prefixes.extend(wanted.prefix.iter().map(|&(id, _)| id));
-        self.overlays.extend(wanted.known);
-    }
 }
 
 impl<'a> Draft<'a> {
@@ -178,7 +167,7 @@ impl<'a> Draft<'a> {
         }
         let Some(first) = self.state.waiting.in_order().next() else { return };
         let gives_way = |job: &&Job| {
-            let is_alike = job.is_sequence() == first.is_sequence();
+            let is_alike = Lane::of(job) == Lane::of(first);
             is_alike && job.tenant == first.tenant && job.priority < first.priority
         };
         let last = self.going_on().filter(gives_way).last();
@@ -190,7 +179,7 @@ impl<'a> Draft<'a> {
     /// A waiting job finds a place, and pages after evicting what is unused.
     fn fits(&self, job: &Job, running_max: usize) -> bool {
         let running = &self.state.running;
-        let alike = running.values().filter(|other| other.is_sequence() == job.is_sequence());
+        let alike = running.values().filter(|other| Lane::of(other) == Lane::of(job));
         let mut kept = Kept::default();
         let wanted = Wanted::new(self.state, job, &BTreeSet::new());
         kept.count_on(job, &wanted);
@@ -198,33 +187,60 @@ impl<'a> Draft<'a> {
         alike.count() < running_max && evictable(self.state, &kept, lacking).1 >= lacking
     }
 
-    /// Fills the step with encoding and prefill, in the order of `going_on`.
+    /// Fills the step with encoding and prefill, in the order of `going_on`; of the rows, a few are left
+    /// to those of low priority.
     fn prefill(&mut self) {
-        let is_urgent = self.going_on().next().is_some_and(|job| job.priority > Priority::Low);
-        for job in self.going_on() {
-            if self.plan.preemptions.contains(&job.id) {
-                continue;
-            }
-            if is_urgent && job.priority == Priority::Low {
-                // All that follow are of low priority too.
-                self.prefill_rows = self.prefill_rows.min(LOW_ROWS_PER_STEP);
-            }
-            for need in &job.needs {
-                self.encode(need);
-            }
-            let Some(sequence) = job.sequence() else { continue };
-            if !job.is_composed(&self.state.fragments) {
-                continue;
-            }
-            if let Some(repair) = sequence.repair.as_ref().filter(|_| !self.is_joined(job)) {
-                self.repair(job.id, sequence, repair);
-            } else if sequence.rows_missing() > 1 {
-                // Where there is no page for more, the next row came with `decode`.
-                let count = self.chunk(sequence);
-                if count > 0 {
-                    self.prefill_rows -= count;
-                    self.forward(job.id, sequence, count, None);
-                }
+        let is_low = |job: &Job| job.priority == Priority::Low;
+        let is_urgent = self.going_on().any(|job| !is_low(job));
+        let kept = if is_urgent { LOW_ROWS_PER_STEP.min(self.prefill_rows / 2) } else { 0 };
+        let kept = if self.has_low_prefill() { kept } else { 0 };
+        self.prefill_rows -= kept;
+        for job in self.going_on().filter(|job| !is_low(job)) {
+            self.prefill_one(job);
+        }
+        let left = self.prefill_rows + kept;
+        self.prefill_rows = if is_urgent { left.min(LOW_ROWS_PER_STEP) } else { left };
+        for job in self.going_on().filter(|job| is_low(job)) {
+            self.prefill_one(job);
+        }
+    }
+
+    /// A job of low priority has rows to compute that no more urgent one computes for it.
+    fn has_low_prefill(&self) -> bool {
+        let is_low = |job: &Job| job.priority == Priority::Low;
+        if !self.going_on().any(&is_low) {
+            return false;
+        }
+        let (low, urgent): (Vec<_>, Vec<_>) = self.going_on().partition(|job| is_low(job));
+        let is_urgent = |need: &Content| {
+            urgent.iter().any(|job| job.needs.iter().any(|other| other.id == need.id))
+        };
+        let lacks =
+            |need: &Content| !self.state.fragments.held(need.id).is_cached() && !is_urgent(need);
+        let has_own = |job: &Job| job.sequence().is_some_and(|s| s.rows_missing() > 1);
+        low.iter().any(|job| has_own(job) || job.needs.iter().any(lacks))
+    }
+
+    /// The next rows of what a job needs, and of its own.
+    fn prefill_one(&mut self, job: &Job) {
+        if self.plan.preemptions.contains(&job.id) {
+            return;
+        }
+        for need in &job.needs {
+            self.encode(need);
+        }
+        let Some(sequence) = job.sequence() else { return };
+        if !job.is_composed(&self.state.fragments) {
+            return;
+        }
+        if let Some(repair) = sequence.repair.as_ref().filter(|_| !self.is_joined(job)) {
+            self.repair(job.id, sequence, repair);
+        } else if sequence.rows_missing() > 1 {
+            // Where there is no page for more, the next row came with `decode`.
+            let count = self.chunk(sequence);
+            if count > 0 {
+                self.prefill_rows -= count;
+                self.forward(job.id, sequence, count, None);
             }
         }
     }
@@ -295,44 +311,53 @@ impl<'a> Draft<'a> {
     /// Gives places to waiting jobs in the queue's order, and `kept` what they count on. Returns
     /// how many pages to evict so that the first that found no pages fits.
     fn admit(&mut self, running_max: usize, kept: &mut Kept) -> usize {
+        let mut left = Lane::ALL.map(|lane| {
+            let held = self.state.running.values().filter(|job| Lane::of(job) == lane).count();
+            running_max.saturating_sub(held)
+        });
         let mut running = self.state.running.len();
-        let sequences = self.state.running.values().filter(|job| job.is_sequence()).count();
-        let mut given = BTreeSet::new();
-        let places = |held: usize| running_max.saturating_sub(held);
-        let mut left = [places(running - sequences), places(sequences)];
+        let (mut given, mut short) = (BTreeSet::new(), None);
         for job in self.state.waiting.in_order() {
-            if left == [0, 0] {
-                break;
-            }
-            let left = &mut left[usize::from(job.is_sequence())];
-            if *left == 0 || job.cancelled {
+            let lane = Lane::of(job);
+            let left = &mut left[lane as usize];
+            let passes = lane == Lane::Upkeep;
+            if *left == 0 || job.cancelled || (short.is_some() && !passes) {
                 continue;
             }
-            *left -= 1;
             let wanted = Wanted::new(self.state, job, &given);
             kept.count_on(job, &wanted);
             // A spare page for each running job: an admission should not cause a preemption.
             let pages = wanted.pages() + running;
-            if pages > self.free.len() {
-                let lacking = pages - self.free.len();
+            let lacking = pages.saturating_sub(self.free.len());
+            if lacking > 0 {
                 let fits = evictable(self.state, kept, lacking).1 >= lacking;
-                return if fits { lacking } else { 0 };
+                if !passes || !fits || wanted.pages() > self.free.len() {
+                    short = short.or(Some(if fits { lacking } else { 0 }));
+                    continue;
+                }
+                // What it takes of others' is made good: it holds up nobody for longer than a step.
+                short = Some(short.unwrap_or(0) + lacking);
             }
-            given.extend(wanted.records.iter().map(|&(id, _)| id));
+            *left -= 1;
             running += 1;
-            let mut take =
-                |count: usize| -> Vec<_> { self.free.by_ref().take(count).copied().collect() };
-            self.plan.admissions.push(Admission {
-                id: job.id,
-                tenant: job.tenant.clone(),
-                records: wanted.records.iter().map(|&(id, pages)| (id, take(pages))).collect(),
-                own: take(wanted.own),
-                overlay: take(wanted.overlay),
-                prefix: wanted.prefix,
-                adopted: wanted.adopted,
-            });
+            given.extend(wanted.records.iter().map(|&(id, _)| id));
+            self.give(job, wanted);
         }
-        0
+        short.unwrap_or(0)
+    }
+
+    fn give(&mut self, job: &Job, wanted: Wanted) {
+        let mut take =
+            |count: usize| -> Vec<_> { self.free.by_ref().take(count).copied().collect() };
+        self.plan.admissions.push(Admission {
+            id: job.id,
+            tenant: job.tenant.clone(),
+            records: wanted.records.iter().map(|&(id, pages)| (id, take(pages))).collect(),
+            own: take(wanted.own),
+            overlay: take(wanted.overlay),
+            prefix: wanted.prefix,
+            adopted: wanted.adopted,
+        });
     }
 
     /// Forgets the least recently used records beyond `known_max`.
@@ -355,115 +380,4 @@ impl<'a> Draft<'a> {
         evictions
             .retain(|eviction| !matches!(eviction, Eviction::Record(id) if forgets.contains(id)));
     }
-}
-
-/// What a waiting job lacks.
-struct Wanted {
-    /// Records without KV, with their pages.
-    records: Vec<(FragmentId, usize)>,
-    /// Cached pages that begin its own run.
-    prefix: Vec<(EntryId, PageId)>,
-    /// Rows of a running sequence that begin it instead.
-    adopted: Option<Adopted>,
-    /// Further pages of its own run.
-    own: usize,
-    /// The overlay it will look at, where it is there.
-    known: Option<OverlayId>,
-    /// Pages for rows that are computed again, where it is not.
-    overlay: usize,
-}
-
-impl Wanted {
-    /// `given`: records that got pages in this plan already.
-    fn new(state: &State, job: &Job, given: &BTreeSet<FragmentId>) -> Self {
-        let page_rows = state.shape.page_rows;
-        let has_pages = |id: FragmentId| {
-            given.contains(&id) || state.fragments.get(id).is_some_and(|r| !r.pages.is_empty())
-        };
-        let lacking = job.needs.iter().filter(|need| !has_pages(need.id));
-        let records = lacking.map(|need| (need.id, need.pages(page_rows))).collect();
-        let Some(sequence) = job.sequence() else {
-            let (prefix, adopted, known) = (Vec::new(), None, None);
-            return Self { records, prefix, adopted, own: 0, known, overlay: 0 };
-        };
-        let mut prefix = if sequence.is_publishable() {
-            state.prefixes.find(&job.tenant, &sequence.own[..sequence.rows_reusable()])
-        } else {
-            Vec::new()
-        };
-        let adopted = state.adoptable(&job.tenant, sequence);
-        let adopted = adopted.filter(|adopted| adopted.rows > prefix.len() * page_rows);
-        let begun = adopted.map_or(prefix.len(), |adopted| adopted.rows / page_rows);
-        if adopted.is_some() {
-            prefix.clear();
-        }
-        let own = sequence.own.len().div_ceil(page_rows) - begun;
-        let known = state.overlay_of(sequence);
-        let repaired = sequence.repair.as_ref().filter(|_| known.is_none());
-        let overlay = repaired.map_or(0, Repair::rows_max).div_ceil(page_rows);
-        Self { records, prefix, adopted, own, known, overlay }
-    }
-
-    fn pages(&self) -> usize {
-        self.records.iter().map(|&(_, pages)| pages).sum::<usize>() + self.own + self.overlay
-    }
-}
-
-/// The least recently used KV that nobody uses, enough for `pages` or all there is, and the pages
-/// it frees.
-fn evictable(state: &State, kept: &Kept, pages: usize) -> (Vec<Eviction>, usize) {
-    if pages == 0 {
-        return (Vec::new(), 0);
-    }
-    let records = state
-        .fragments
-        .iter()
-        .filter(|record| record.is_evictable() && !kept.records.contains(&record.content.id))
-        .map(|record| (record.used_at, &record.pages[..], Eviction::Record(record.content.id)));
-    let prefixes = state
-        .prefixes
-        .iter()
-        .filter(|(id, entry)| state.pages.owners(entry.page) == 1 && !kept.prefixes.contains(id))
-        .map(|(id, entry)| {
-            (entry.used_at, std::slice::from_ref(&entry.page), Eviction::Prefix(id))
-        });
-    let overlays = state
-        .overlays
-        .iter()
-        .filter(|(id, overlay)| overlay.users == 0 && !kept.overlays.contains(id))
-        .map(|(id, overlay)| (overlay.used_at, &overlay.pages[..], Eviction::Overlay(id)));
-    let mut unused: Vec<_> = records.chain(prefixes).chain(overlays).collect();
-    // What can be computed or fetched again goes before what cannot. Entries of one moment: the later
-    // entered stand deeper, and go first.
-    unused.sort_by_key(|(used_at, _, eviction)| {
-        let (is_lost, depth) = match eviction {
-            Eviction::Record(id) => {
-                let is_sealed = state.fragments.held(*id).content.is_sealed();
-                (is_sealed && !state.stored.is_safe(*id), None)
-            }
-            Eviction::Overlay(_) => (false, None),
-            Eviction::Prefix(id) => (false, Some(std::cmp::Reverse(*id))),
-        };
-        (is_lost, *used_at, depth)
-    });
-    // Forks may have been sealed with pages in common: those are free when the last of them goes.
-    let (mut freed, mut shared) = (0, BTreeMap::new());
-    let mut is_freed = |page: PageId| match state.pages.owners(page) {
-        1 => true,
-        owners => {
-            let left = shared.entry(page).or_insert(owners);
-            *left -= 1;
-            *left == 0
-        }
-    };
-    let enough = |&(_, held, _): &(u64, &[PageId], Eviction)| {
-        let wanted = freed < pages;
-        if wanted {
-            freed += held.iter().filter(|&&page| is_freed(page)).count();
-        }
-        wanted
-    };
-    let evictions = unused.into_iter().take_while(enough).map(|(_, _, eviction)| eviction);
-    let evictions: Vec<_> = evictions.collect();
-    (evictions, freed)
 }

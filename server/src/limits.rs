@@ -68,8 +68,10 @@ pub const SIDE_EVENTS_MAX: usize = 512;
 pub const INBOX_LINES_DEFAULT: usize = 16;
 /// Bytes of a message's gist in an inbox: a line.
 pub const INBOX_GIST_BYTES_MAX: usize = 512;
-/// How often side contexts are looked at.
-pub const SIDE_UPKEEP_INTERVAL: Duration = Duration::from_millis(200);
+/// How often side contexts, and who reads them live, are looked at: it adds to how old they are.
+pub const SIDE_UPKEEP_INTERVAL: Duration = Duration::from_millis(50);
+/// Side contexts that are written and encoded at once; each holds a thread that waits.
+pub const SIDE_UPKEEPS_MAX: usize = 16;
 /// Bytes of a clock's template.
 pub const CLOCK_TEMPLATE_BYTES_MAX: usize = 4 << 10;
 /// A clock that changes more often would be encoded all the time.

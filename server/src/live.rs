@@ -1,12 +1,13 @@
 //! Live bindings: a running generation reads the newest version of a side context.
 //!
-//! Between upkeep's rounds each generation has at most one swap under way. Its fragments are encoded
-//! first, beside the decodes; the engine then puts them in the place of the old ones between two
-//! steps, and says at which token. No lock is held while the engine is asked: it answers on its own
-//! thread, which takes the same lock.
+//! Each generation has at most one swap under way. Its fragments are encoded first, beside the decodes
+//! (by upkeep, as a rule); the engine then puts them in the place of the old ones between two steps, and
+//! says at which token. No lock is held while the engine is asked: it answers on its own thread, which
+//! takes the same lock.
 
 use crate::{
-    AppState, FragmentUse, Generation,
+    AppState, FragmentUse, Generation, blocking,
+    limits::SIDE_UPKEEP_INTERVAL,
     side::{SideContext, encode},
     standing::placed_pieces,
 };
@@ -79,6 +80,8 @@ pub(crate) struct Live(Mutex<Books>);
 struct Books {
     bindings: Vec<Binding>,
     under_way: Option<UnderWay>,
+    /// What upkeep had encoded was not there any more.
+    is_evicted: bool,
 }
 
 #[derive(Debug)]
@@ -95,7 +98,7 @@ struct UnderWay {
 
 impl Live {
     pub(crate) fn new(bindings: Vec<Binding>) -> Self {
-        Self(Mutex::new(Books { bindings, under_way: None }))
+        Self(Mutex::new(Books { bindings, ..Books::default() }))
     }
 
     /// It reads nothing live, or nothing any more.
@@ -117,8 +120,11 @@ impl Live {
         let answer = books.under_way.as_ref().and_then(|asked| asked.answer.as_ref());
         match answer.map(Receiver::try_recv) {
             // Evicted since, or too long for what was said so far: later.
-            Some(Ok(Err(RequestError::NotCached(_) | RequestError::OutOfRange { .. }))) => {
+            Some(Ok(Err(
+                error @ (RequestError::NotCached(_) | RequestError::OutOfRange { .. }),
+            ))) => {
                 books.under_way = None;
+                books.is_evicted = matches!(error, RequestError::NotCached(_));
             }
             Some(Ok(Err(error))) => {
                 tracing::debug!(%error, "a live binding ends");
@@ -128,6 +134,10 @@ impl Live {
             None | Some(_) => {}
         }
         books.under_way.is_none() && !books.bindings.is_empty()
+    }
+
+    fn take_evicted(&self) -> bool {
+        std::mem::take(&mut self.lock().is_evicted)
     }
 
     fn bindings(&self) -> Vec<Binding> {
@@ -140,8 +150,23 @@ impl Live {
     }
 }
 
-/// Asks for the swaps that are due. Blocking.
-pub(crate) fn keep_current(state: &AppState) {
+/// Asks for the swaps that are due, for ever.
+pub(crate) async fn keep_current(state: Arc<AppState>) {
+    loop {
+        tokio::time::sleep(SIDE_UPKEEP_INTERVAL).await;
+        let state = Arc::clone(&state);
+        let kept = blocking(move || {
+            keep_all(&state);
+            Ok(())
+        });
+        if let Err(error) = kept.await {
+            tracing::debug!(%error, "live bindings were not kept");
+        }
+    }
+}
+
+/// Blocking.
+fn keep_all(state: &AppState) {
     for generation in state.generations.live() {
         if generation.live().is_open()
             && let Err(error) = keep_one(state, &generation)
@@ -158,9 +183,19 @@ fn keep_one(state: &AppState, generation: &Generation) -> Result<(), RequestErro
         let Ok(context) = state.side_contexts.get(&generation.tenant, &binding.side) else {
             continue;
         };
-        if context.version != binding.version {
-            return ask(state, generation, &binding, &context);
+        if context.version == binding.version {
+            continue;
         }
+        let is_kept_there = context.root.as_ref() == Some(&binding.root);
+        if !is_kept_there || live.take_evicted() {
+            for piece in context.placed() {
+                encode(state, &generation.tenant, &binding.root, &piece.tokens)?;
+            }
+        } else if context.encoded != Some(context.version) {
+            // Upkeep is at it.
+            continue;
+        }
+        return ask(state, generation, &binding, &context);
     }
     Ok(())
 }
@@ -175,9 +210,6 @@ fn ask(
     let Some(sequence) = generation.sequence() else { return Ok(()) };
     let placed = placed_pieces(state, &generation.tenant, &binding.root, context);
     let with: Vec<_> = placed.iter().map(|(placed, _)| Arc::clone(&placed.tokens)).collect();
-    for tokens in &with {
-        encode(state, &generation.tenant, &binding.root, tokens)?;
-    }
     let range: Range<usize> = binding.start..binding.start + binding.pieces;
     let live = generation.live();
     live.lock().under_way = Some(UnderWay {

@@ -212,6 +212,12 @@ impl SideContext {
         }
     }
 
+    /// Upkeep has something to do: a text is due, something is too old, or what changed is not encoded.
+    fn awaits_upkeep(&self, now: Duration) -> bool {
+        let is_encoded = self.root.is_none() || self.encoded == Some(self.version);
+        !is_encoded || self.passed(now).is_some() || !matches!(self.due(now), Ok(None))
+    }
+
     /// A text that was due when it was as `before` may be put in place.
     pub fn still_awaits(&self, before: &Self) -> bool {
         match (&self.kind, &before.kind) {
@@ -403,9 +409,12 @@ impl SideContexts {
         &self.totals
     }
 
-    /// Ids of all, each with its tenant.
-    pub fn all(&self) -> Vec<(Arc<str>, String)> {
-        self.lock().keys().cloned().collect()
+    /// Tenants and ids of those that upkeep has something to do for, the longest unchanged first.
+    pub fn due(&self, now: Duration) -> Vec<(Arc<str>, String)> {
+        let contexts = self.lock();
+        let mut due: Vec<_> = contexts.iter().filter(|(_, c)| c.awaits_upkeep(now)).collect();
+        due.sort_by_key(|(_, context)| context.changed);
+        due.into_iter().map(|(key, _)| key.clone()).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Arc<str>, String), SideContext>> {

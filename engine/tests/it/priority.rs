@@ -7,12 +7,18 @@ use engine::{
     Priority::{self, High, Low, Normal},
     Request,
 };
+use models::ModelShape;
 
 const ONE_PLACE: Config = Config { running_max: 1, ..CONFIG };
 
 fn answering(tokens: usize, tenant: &str, priority: Priority) -> Request {
     let request = request(Recompute, &[1], &[], &[2]);
     Request { max_tokens: tokens, tenant: tenant.into(), priority, ..request }
+}
+
+/// Steps of many rows.
+fn wide(pages: usize) -> ModelShape {
+    ModelShape { batch_rows_max: 128, ..shape(4, pages) }
 }
 
 fn steps(world: &mut World, count: usize) {
@@ -90,23 +96,55 @@ fn where_memory_is_full_the_least_urgent_goes_first() {
 
 #[test]
 fn work_that_nobody_waits_for_gets_a_few_rows_beside_others_and_all_of_them_alone() {
-    let config = Config { prefill_rows_per_step: 28, ..CONFIG };
-    let background = FragmentSpec { priority: Low, ..spec(&[1], &[3; 40]) };
-    let mut world = World::new(shape(4, 40), config);
+    let background = FragmentSpec { priority: Low, ..spec(&[1], &[3; 100]) };
+    let mut world = World::new(wide(40), Config { prefill_rows_per_step: 64, ..CONFIG });
     world.submit(answering(3, "t", Normal), usize::MAX).unwrap();
     let put = world.engine.begin_put(background).unwrap();
     let plans = plans(&mut world);
     assert_eq!(
         plans,
         [
-            "admit 1 with 1 pages, 0 cached · admit 2 with 11 pages, 0 cached",
+            "admit 1 with 1 pages, 0 cached · admit 2 with 26 pages, 0 cached",
             "forward 1 0..2 · encode 0..1",
-            "forward 1 2..3 · encode 0..16",
-            "forward 1 3..4 · encode 16..32",
-            "encode 32..40",
+            "forward 1 2..3 · encode 0..32",
+            "forward 1 3..4 · encode 32..64",
+            "encode 64..100",
         ]
     );
     put.recv().unwrap().unwrap();
+}
+
+#[test]
+fn work_that_nobody_waits_for_gets_its_rows_though_others_want_all_there_are() {
+    let mut world = World::new(wide(100), Config { prefill_rows_per_step: 64, ..CONFIG });
+    let long = world.engine.begin_put(spec(&[1], &[5; 150])).unwrap();
+    let few = FragmentSpec { priority: Low, ..spec(&[1], &[3; 20]) };
+    let few = world.engine.begin_put(few).unwrap();
+    let plans = plans(&mut world);
+    assert_eq!(plans[1..3], ["encode 0..1", "encode 0..32 · encode 0..20"], "{plans:?}");
+    few.recv().unwrap().unwrap();
+    long.recv().unwrap().unwrap();
+}
+
+/// What it takes is evictable when it is done, so it holds up nobody.
+#[test]
+fn a_few_tokens_in_the_background_pass_by_what_waits_for_pages() {
+    let mut world = World::new(shape(4, 12), CONFIG);
+    // Unused KV to evict, a job that holds most of the pages, and one that finds too few.
+    let unused = world.engine.begin_put(spec(&[1], &[9; 4])).unwrap();
+    steps(&mut world, 4);
+    unused.recv().unwrap().unwrap();
+    world.submit(answering(20, "t", Normal), usize::MAX).unwrap();
+    steps(&mut world, 3);
+    let large = world.engine.begin_put(spec(&[1], &[5; 36])).unwrap();
+    steps(&mut world, 2);
+    let few = FragmentSpec { priority: Low, ..spec(&[1], &[3; 4]) };
+    let few = world.engine.begin_put(few).unwrap();
+    steps(&mut world, 4);
+    assert!(few.try_recv().unwrap().is_ok(), "it was encoded");
+    assert!(large.try_recv().is_err(), "beside one that waits for pages");
+    plans(&mut world);
+    large.recv().unwrap().unwrap();
 }
 
 #[test]

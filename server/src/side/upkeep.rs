@@ -2,40 +2,49 @@
 
 use crate::{
     ApiError, AppState, blocking,
-    limits::SIDE_UPKEEP_INTERVAL,
+    limits::{SIDE_UPKEEP_INTERVAL, SIDE_UPKEEPS_MAX},
     live,
     side::{Kind, Piece, SideContext},
 };
 use engine::{FragmentSpec, Priority, RequestError};
 use models::TokenId;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
+use tokio::task::JoinSet;
 
-/// Keeps all side contexts current, for ever. One at a time, and nothing but a few tokens each, so a
-/// decode waits for one short encoding at most.
+/// Keeps all side contexts current, and what running generations read of them, for ever.
 pub async fn upkeep(state: Arc<AppState>) {
+    tokio::join!(keep_all(Arc::clone(&state)), live::keep_current(state));
+}
+
+/// Several at once, and the longest unchanged first where they are many. Each is a few tokens; how many
+/// of a step they take, the engine decides.
+async fn keep_all(state: Arc<AppState>) {
+    let (mut at_work, mut busy) = (JoinSet::new(), HashSet::new());
     loop {
         tokio::time::sleep(SIDE_UPKEEP_INTERVAL).await;
-        for (tenant, id) in state.side_contexts.all() {
-            let state = Arc::clone(&state);
-            let kept = blocking(move || {
-                let root =
-                    state.side_contexts.with(&tenant, &id, |context| context.root.clone())?;
-                refresh(&state, &tenant, &id, root.as_ref()).map(drop)
-            });
-            // It may have been deleted since, or the engine is going down.
-            if let Err(error) = kept.await {
-                tracing::debug!(%error, "a side context was not kept");
+        while let Some(done) = at_work.try_join_next() {
+            done.ok().map(|key| busy.remove(&key));
+        }
+        for key in state.side_contexts.due(state.time.unix()) {
+            if busy.len() < SIDE_UPKEEPS_MAX && busy.insert(key.clone()) {
+                at_work.spawn(keep(Arc::clone(&state), key));
             }
         }
-        let state = Arc::clone(&state);
-        let kept = blocking(move || {
-            live::keep_current(&state);
-            Ok(())
-        });
-        if let Err(error) = kept.await {
-            tracing::debug!(%error, "live bindings were not kept");
-        }
     }
+}
+
+/// Keeps one current.
+async fn keep(state: Arc<AppState>, key: (Arc<str>, String)) -> (Arc<str>, String) {
+    let (tenant, id) = key.clone();
+    let kept = blocking(move || {
+        let root = state.side_contexts.with(&tenant, &id, |context| context.root.clone())?;
+        refresh(&state, &tenant, &id, root.as_ref()).map(drop)
+    });
+    // It may have been deleted since, or the engine is going down.
+    if let Err(error) = kept.await {
+        tracing::debug!(%error, "a side context was not kept");
+    }
+    key
 }
 
 /// A side context as it is now: a clock whose tick is over and an inbox that changed are written anew,
@@ -62,19 +71,22 @@ pub fn refresh(
         // Where something came meanwhile, whoever brought it writes it.
         if let Some((text, tokens)) = written.filter(|_| context.still_awaits(&before)) {
             context.rewrite(text, tokens, now);
+            let is_there = root.is_some() && context.root.as_ref() == root;
+            context.encoded = is_there.then_some(context.version).or(context.encoded);
         }
         context.roll_off(now);
         context.clone()
     })?;
     let after = with_stub(state, tenant, after)?;
+    let Some(root) = root else { return Ok(after) };
     // What is encoded already is left alone: it ages like any fragment.
-    if let Some(root) = root.filter(|_| after.encoded != Some(after.version)) {
+    if after.encoded != Some(after.version) {
         for piece in after.placed() {
             encode(state, tenant, root, &piece.tokens)?;
         }
         state.side_contexts.with(tenant, id, |context| context.encoded = Some(after.version))?;
-        forget(state, tenant, root, (&before, &after));
     }
+    forget(state, tenant, root, (&before, &after));
     Ok(after)
 }
 
@@ -147,7 +159,8 @@ pub(super) fn forget(
         if state.fragment_names.get(tenant, id).is_some() {
             continue;
         }
-        // A generation may hold it still, or memory ran short: then it goes with the others.
-        let _ = state.engine.drop_fragment(tenant, id);
+        // A generation may hold it still, or memory ran short: then it goes with the others. Nobody waits
+        // for the answer.
+        let _ = state.engine.begin_drop(tenant, id);
     }
 }
