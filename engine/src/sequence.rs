@@ -77,35 +77,27 @@ impl Sequence {
         tokenizer: Option<Arc<Tokenizer>>,
         submitted: Duration,
     ) -> Self {
-        let joined = Joined::new(shape, &request);
-        let Joined { root, placements, own_start, tail_at, mut own, repair } = joined;
-        let (prompt_len, given) = (own.len(), own_start + own.len());
-        assert!(given <= shape.context_max, "too long a composition was refused before");
         let text = Text::new(tokenizer, &request.stop_strings);
         let counts = Counts {
             root: request.composition.root.len(),
             tail: request.composition.tail.len(),
             ..Counts::default()
         };
-        let closing = closing_len(&request);
-        let output_max = request.max_tokens.min(shape.context_max - given - closing);
-        // At most a context's worth, and no step has to ask for more.
-        own.reserve_exact(output_max + closing);
-        Self {
-            output_max,
+        let mut sequence = Self {
+            output_max: 0,
             closing: None,
-            prompt_len,
-            starts: starts(&request, &placements),
+            prompt_len: 0,
+            starts: Vec::new(),
             swaps: 0,
             before_swap: None,
-            root,
-            placements,
-            repair,
+            root: None,
+            placements: Vec::new(),
+            repair: None,
             encoded: Vec::new(),
             layers: shape.layers,
-            own_start,
-            tail_at,
-            own,
+            own_start: 0,
+            tail_at: 0,
+            own: Vec::new(),
             pages: Vec::new(),
             rows: 0,
             scores: Vec::new(),
@@ -114,8 +106,26 @@ impl Sequence {
             stream: Stream::default(),
             counts,
             times: Times { submitted, ..Times::default() },
-            request,
-        }
+            request: request.clone(),
+        };
+        sequence.compose(request, shape);
+        sequence
+    }
+
+    /// Is asked for what `request` says, from the beginning: nothing is computed yet.
+    pub(crate) fn compose(&mut self, request: Request, shape: &ModelShape) {
+        let joined = Joined::new(shape, &request);
+        let Joined { root, placements, own_start, tail_at, mut own, repair } = joined;
+        let (prompt_len, given) = (own.len(), own_start + own.len());
+        assert!(given <= shape.context_max, "too long a composition was refused before");
+        let closing = closing_len(&request);
+        let output_max = request.max_tokens.min(shape.context_max - given - closing);
+        // At most a context's worth, and no step has to ask for more.
+        own.reserve_exact(output_max + closing);
+        self.starts = starts(&request, &placements);
+        (self.root, self.placements, self.repair) = (root, placements, repair);
+        (self.own, self.own_start, self.tail_at) = (own, own_start, tail_at);
+        (self.prompt_len, self.output_max, self.request) = (prompt_len, output_max, request);
     }
 
     /// The answer so far.

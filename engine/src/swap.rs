@@ -1,4 +1,6 @@
 //! Swaps: a running generation gets other fragments in the place of some, between two decode steps.
+//! One that waits for its place has computed nothing yet: it is composed anew, and is as if it had been
+//! asked for with them.
 //!
 //! What was read is not unread: rows of the tail that are computed already saw what stood there
 //! before, so an answer after a swap is nobody's plain concatenation, and its tail is not sealed. New
@@ -6,14 +8,14 @@
 //! one lies over what follows, as in the layout `parallel`, and a shorter one leaves a gap.
 
 use crate::{
-    Event, RequestError, SequenceId,
+    Event, Placement, Request, RequestError, SequenceId,
     fragments::{Content, Fragments, Record},
     job::{Job, Reply},
     sequence::Sequence,
     state::State,
-    validate::check_pages,
+    validate::{check_alone, check_pages, check_request},
 };
-use models::TokenId;
+use models::{ModelShape, TokenId};
 use std::{ops::Range, sync::Arc};
 
 /// Other fragments for some of a generation's placements.
@@ -23,7 +25,8 @@ pub struct Swap {
     pub sequence: SequenceId,
     /// Placements that go.
     pub range: Range<usize>,
-    /// Tokens of the clean fragments that stand there from now on. They must be cached.
+    /// Tokens of the clean fragments that stand there from now on. They must be cached, unless the
+    /// generation still waits for its place.
     pub with: Vec<Arc<[TokenId]>>,
 }
 
@@ -59,11 +62,37 @@ impl State {
             Ok(contents) => contents,
             Err(error) => return Some(Err(error)),
         };
+        if sequence.times.admitted.is_none() {
+            return Some(self.compose_anew(swap, tenant));
+        }
         if sequence.output().is_empty() || sequence.rows + 1 != sequence.own.len() {
             return None;
         }
         let checked = sequence.check_end(swap).and_then(|()| self.check_swap(job, &contents));
         Some(checked.map(|()| self.swap_now(swap, contents)))
+    }
+
+    /// Puts fragments, cached or not, into a generation that never had a place.
+    fn compose_anew(&mut self, swap: &Swap, tenant: &Arc<str>) -> Result<usize, RequestError> {
+        let mut job = self.waiting.remove(tenant, swap.sequence).expect("what never ran waits");
+        let before = sequence_of(&mut job).request.clone();
+        let mut request = before.clone();
+        let with = swap.with.iter().map(|tokens| Placement::from(Arc::clone(tokens)));
+        request.composition.placements.splice(swap.range.clone(), with);
+        let composed = check_request(&request, &self.shape, true).and_then(|()| {
+            compose(&mut job, request, &self.shape);
+            sequence_of(&mut job).root_of_swaps()?;
+            check_alone(&job, &self.shape).and_then(|()| self.check_job(&job))
+        });
+        if composed.is_err() {
+            compose(&mut job, before, &self.shape);
+        } else {
+            let (range, with) = (swap.range.clone(), swap.with.clone());
+            let heard = sequence_of(&mut job).stream.send(Event::Swapped { range, with, at: 0 });
+            job.cancelled |= !heard;
+        }
+        self.waiting.push(job);
+        composed.map(|()| 0)
     }
 
     /// Refuses fragments that are not there, and more of them than memory holds.
@@ -85,7 +114,7 @@ impl State {
     fn swap_now(&mut self, swap: &Swap, contents: Vec<Content>) -> usize {
         let (now, id) = (self.now, swap.sequence);
         let job = self.running.get_mut(&id).expect("a generation that decodes runs");
-        let sequence = job.sequence_mut().expect("only sequences are swapped in");
+        let sequence = sequence_of(job);
         let at = sequence.output().len();
         let with = swap.with.clone();
         let heard = sequence.stream.send(Event::Swapped { range: swap.range.clone(), with, at });
@@ -98,6 +127,19 @@ impl State {
         self.stats.swaps += 1;
         at
     }
+}
+
+fn refused(given: String, expected: &'static str) -> RequestError {
+    RequestError::OutOfRange { name: "swap", given, expected }
+}
+
+fn sequence_of(job: &mut Job) -> &mut Sequence {
+    job.sequence_mut().expect("only sequences are swapped in")
+}
+
+fn compose(job: &mut Job, request: Request, shape: &ModelShape) {
+    sequence_of(job).compose(request, shape);
+    job.needs = Job::needs_of(sequence_of(job));
 }
 
 /// Records of `these` that are not among `others` get a user more, or lose one.
@@ -117,14 +159,7 @@ impl Sequence {
         swap: &Swap,
     ) -> Result<Vec<Content>, RequestError> {
         let Swap { range, with, .. } = swap;
-        let refused =
-            |given: String, expected| RequestError::OutOfRange { name: "swap", given, expected };
-        let repair = self.repair.as_ref().filter(|repair| repair.changes_nothing());
-        let (Some(_), Some(root)) = (repair, &self.root) else {
-            let expected =
-                "of a generation after a root, under a policy that computes no rows again";
-            return Err(refused(self.request.policy.to_string(), expected));
-        };
+        let root = self.root_of_swaps()?;
         if range.start > range.end || range.end > self.placements.len() {
             let given = format!("{}..{}", range.start, range.end);
             return Err(refused(given, "a range of the composition's placements"));
@@ -135,15 +170,23 @@ impl Sequence {
         Ok(with.iter().map(|tokens| Content::after(fingerprint, root, tokens)).collect())
     }
 
+    /// The root that what is put in stands after.
+    fn root_of_swaps(&self) -> Result<&Content, RequestError> {
+        let repair = self.repair.as_ref().filter(|repair| repair.changes_nothing());
+        repair.and(self.root.as_ref()).ok_or_else(|| {
+            let expected =
+                "of a generation after a root, under a policy that computes no rows again";
+            refused(self.request.policy.to_string(), expected)
+        })
+    }
+
     /// Refuses fragments that would hide rows from the next one, by standing after it.
     fn check_end(&self, swap: &Swap) -> Result<(), RequestError> {
         let tokens: usize = swap.with.iter().map(|tokens| tokens.len()).sum();
         if self.start_of(swap.range.start) + tokens <= self.own_start + self.rows {
             return Ok(());
         }
-        let (given, expected) =
-            (format!("{tokens} tokens"), "fragments that end before the next row");
-        Err(RequestError::OutOfRange { name: "swap", given, expected })
+        Err(refused(format!("{tokens} tokens"), "fragments that end before the next row"))
     }
 
     /// Where a placement begins, or the sequence's own run behind the last.

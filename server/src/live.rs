@@ -119,9 +119,11 @@ impl Live {
         let mut books = self.lock();
         let answer = books.under_way.as_ref().and_then(|asked| asked.answer.as_ref());
         match answer.map(Receiver::try_recv) {
-            // Evicted since, or too long for what was said so far: later.
+            // Evicted since, too long for what was said so far, or for where it waits: later.
             Some(Ok(Err(
-                error @ (RequestError::NotCached(_) | RequestError::OutOfRange { .. }),
+                error @ (RequestError::NotCached(_)
+                | RequestError::ContextTooLong { .. }
+                | RequestError::OutOfRange { .. }),
             ))) => {
                 books.under_way = None;
                 books.is_evicted = matches!(error, RequestError::NotCached(_));

@@ -13,6 +13,7 @@ mod real_models;
 mod refusals;
 mod sealed;
 mod sim;
+mod swaps;
 mod thread;
 mod tiers;
 mod world;

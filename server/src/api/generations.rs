@@ -1,8 +1,8 @@
 //! `/v1/generations/{id}`: status, events, cancel; and the objects that `/v1/generate` answers.
 
 use crate::{
-    ApiError, AppState, Entry, Generation, Reader, Snapshot, Status, Swapped, Tenant,
-    error::ErrorObject, extract::QueryFields, limits::CANCEL_TIMEOUT, sse,
+    ApiError, AppState, Entry, FragmentUse, Generation, Reader, Snapshot, Status, Swapped, Tenant,
+    error::ErrorObject, extract::QueryFields, limits::CANCEL_TIMEOUT, sse, standing::Standing,
 };
 use axum::{
     Json,
@@ -135,7 +135,8 @@ pub struct SwapObject {
     pub version: u64,
     /// Its tokens: what was encoded for it, at most.
     pub tokens: usize,
-    /// Tokens of the answer that were there before: the next one is the first that may know.
+    /// Tokens of the answer that were there before: the next one is the first that may know. 0: the
+    /// generation still waited for its place, and was composed anew.
     pub at_token: usize,
     /// Milliseconds from the change to the swap.
     pub staleness_ms: f64,
@@ -206,7 +207,13 @@ impl GenerationObject {
         let scores = |scores: &[TokenLogprob]| scores.iter().map(LogprobObject::from).collect();
         let summary = snapshot.summary.as_ref();
         let error = snapshot.error.map(|error| ApiError::from(error).body().error);
-        let used = generation.fragments.iter().map(|used| FragmentUseObject {
+        // What stood there when the first token was made.
+        let anew = snapshot.swaps.iter().filter(|(_, at)| *at == 0).map(|(swapped, _)| swapped);
+        let placed = Standing::after(generation, anew).fragments;
+        let tokens = |placed: &[FragmentUse]| placed.iter().map(|used| used.tokens).sum::<usize>();
+        let prompt_tokens =
+            generation.prompt_tokens + tokens(&placed) - tokens(&generation.fragments);
+        let used = placed.iter().map(|used| FragmentUseObject {
             id: used.id.to_string(),
             name: used.name.clone(),
             tokens: used.tokens,
@@ -215,8 +222,8 @@ impl GenerationObject {
                 id: side.id.clone(),
                 version: side.version,
                 staleness_ms: summary.map(|summary| {
-                    let age = generation.began.saturating_sub(side.changed);
-                    age.as_secs_f64() * 1e3 + summary.timings.first_token_ms
+                    let to = generation.began.as_secs_f64() * 1e3 + summary.timings.first_token_ms;
+                    (to - side.changed.as_secs_f64() * 1e3).max(0.0)
                 }),
             }),
         });
@@ -234,7 +241,7 @@ impl GenerationObject {
             fragments: used.collect(),
             usage: summary.map(|summary| {
                 let completion_tokens = summary.counts.output;
-                UsageObject::new(generation.prompt_tokens, completion_tokens)
+                UsageObject::new(prompt_tokens, completion_tokens)
             }),
             timings: summary.map(timings),
             sealed: summary.and_then(|summary| summary.sealed).map(|id| id.to_string()),

@@ -29,6 +29,8 @@ pub(super) struct Pressure {
     /// and had no room for.
     host: [usize; 3],
     swaps: usize,
+    /// Of them, of generations that waited for their place.
+    composed_anew: usize,
     restarts: usize,
     /// Forks of swapped generations, over less than all that was swapped in and over some of it.
     forks_of_swapped: [usize; 2],
@@ -45,6 +47,7 @@ impl Pressure {
         self.add_stats(&other.stats);
         self.crashes += other.crashes;
         self.swaps += other.swaps;
+        self.composed_anew += other.composed_anew;
         self.restarts += other.restarts;
         let forks = self.forks_of_swapped.iter_mut().zip(other.forks_of_swapped);
         forks.for_each(|(to, from)| *to += from);
@@ -85,6 +88,7 @@ impl Pressure {
         let [loaded, evicted, no_room] = self.host;
         assert!(loaded > 5_000 && evicted > 5_000 && no_room > 500, "no memory: {self:?}");
         assert!(self.swaps > 300 && self.restarts > 10, "no swaps: {self:?}");
+        assert!(self.composed_anew > 30, "no swaps of what waited: {self:?}");
         let [left, followed] = self.forks_of_swapped;
         assert!(left > 50 && followed > 50, "no forks of what was swapped: {self:?}");
         let Stats { rows_adopted, rows_copied, .. } = self.stats;
@@ -517,6 +521,7 @@ impl Sim {
                     Ok(_)
                         | Err(RequestError::NotRunning(_)
                             | RequestError::NotCached(_)
+                            | RequestError::ContextTooLong { .. }
                             | RequestError::MemoryTooSmall { .. }
                             | RequestError::OutOfRange { name: "swap", .. })
                 );
@@ -524,7 +529,7 @@ impl Sim {
                 false
             }
         });
-        for live in std::mem::take(&mut self.live) {
+        for mut live in std::mem::take(&mut self.live) {
             match live.is_over(&self.world.shape, &self.shelf, &mut self.pressure) {
                 Fate::Goes => self.live.push(live),
                 Fate::Over => {}
@@ -575,8 +580,14 @@ impl Sim {
 
 impl Live {
     /// Checks what was heard, when it was all; then, what it was sealed as, with its answer.
-    fn is_over(&self, shape: &ModelShape, shelf: &oracle::Shelf, pressure: &mut Pressure) -> Fate {
-        let events = self.heard.lock().unwrap();
+    fn is_over(
+        &mut self,
+        shape: &ModelShape,
+        shelf: &oracle::Shelf,
+        pressure: &mut Pressure,
+    ) -> Fate {
+        let heard = Arc::clone(&self.heard);
+        let events = heard.lock().unwrap();
         let is_gone = events.len() >= self.patience;
         let placements = &self.request.composition.placements;
         let is_over_sealed = placements.iter().any(|placement| placement.sealed.is_some());
@@ -588,15 +599,19 @@ impl Live {
                 Fate::Over
             }
             Event::Failed(RequestError::UnknownFragment(_)) => {
-                assert!(is_over_sealed && events.len() == 1, "nothing else can be gone");
+                let others = events.iter().filter(|event| !is_anew(event)).count();
+                assert!(is_over_sealed && others == 1, "nothing else can be gone");
                 pressure.sealed[2] += 1;
                 Fate::Over
             }
             Event::Failed(error) => panic!("failed: {error}"),
             Event::Finished { summary, .. } => {
                 let heard = Answer::heard(&events).unwrap();
+                self.compose_anew(&events);
                 let turns = turns(&events);
                 let expected = oracle::answer_through(&self.request, shape, shelf, &turns);
+                let anew = events.iter().filter(|event| is_anew(event)).count();
+                pressure.composed_anew += anew;
                 pressure.restarts +=
                     turns.iter().filter(|t| matches!(t, Turn::Restarted(_))).count();
                 if heard.finish_reason == FinishReason::Cancelled {
@@ -645,6 +660,16 @@ impl Live {
         }
     }
 
+    /// What was swapped in before it had a place is as if it had been asked for.
+    fn compose_anew(&mut self, events: &[Event]) {
+        for event in events.iter().filter(|event| is_anew(event)) {
+            if let Event::Swapped { range, with, .. } = event.clone() {
+                let with = with.into_iter().map(Placement::from);
+                self.request.composition.placements.splice(range, with);
+            }
+        }
+    }
+
     /// What was computed again, and what that makes of the answer.
     fn check_repair(&self, summary: &engine::Summary, shape: &ModelShape, shelf: &oracle::Shelf) {
         let Composition { root, placements, .. } = &self.request.composition;
@@ -670,10 +695,15 @@ impl Live {
     }
 }
 
+/// A swap of a generation that waited for its place.
+fn is_anew(event: &Event) -> bool {
+    matches!(event, Event::Swapped { at: 0, .. })
+}
+
 /// What happened to a generation besides being left alone.
 fn turns(events: &[Event]) -> Vec<Turn> {
     let turn = |event: &Event| match event.clone() {
-        Event::Swapped { range, with, at } => Some(Turn::Swapped(at, range, with)),
+        Event::Swapped { range, with, at } if at > 0 => Some(Turn::Swapped(at, range, with)),
         Event::Restarted { at } => Some(Turn::Restarted(at)),
         _ => None,
     };

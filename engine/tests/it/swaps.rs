@@ -1,0 +1,79 @@
+//! Swaps of generations that wait for their place: nothing is computed yet, so nothing is a trace of
+//! what stood there before.
+
+use crate::{
+    oracle::Answer,
+    world::{CONFIG, World, request, shape},
+};
+use engine::{
+    Config, Event,
+    JoinPolicy::{Recompute, Reuse},
+    Priority, Request, RequestError, SequenceId, Swap,
+};
+use std::sync::Arc;
+
+const OLD: &[u32] = &[5, 6, 7];
+const NEW: &[u32] = &[8, 9, 10, 11];
+
+fn over(placed: &[u32]) -> Request {
+    Request { max_tokens: 6, ..request(Reuse, &[1], &[&[3, 4], placed], &[2, 12]) }
+}
+
+/// A world whose one place is taken, and a generation that waits for it.
+fn waiting(request: Request) -> (World, SequenceId, Arc<std::sync::Mutex<Vec<Event>>>) {
+    let mut world = World::new(shape(4, 40), Config { running_max: 1, ..CONFIG });
+    let first = over(OLD);
+    world.submit(Request { priority: Priority::High, ..first }, usize::MAX).unwrap();
+    let (sequence, heard) = world.submit(request, usize::MAX).unwrap();
+    world.step();
+    world.step();
+    (world, sequence, heard)
+}
+
+fn swap(world: &mut World, sequence: SequenceId, with: &[u32]) -> Result<usize, RequestError> {
+    let swap = Swap { sequence, range: 1..2, with: vec![with.into()] };
+    let answer = world.engine.begin_swap("t", swap).unwrap();
+    world.step();
+    answer.try_recv().expect("nothing has to be waited for")
+}
+
+fn run(world: &mut World) {
+    for _ in 0..100 {
+        world.step();
+    }
+}
+
+#[test]
+fn who_waits_is_composed_anew() {
+    let (mut world, sequence, heard) = waiting(over(OLD));
+    assert_eq!(swap(&mut world, sequence, NEW), Ok(0), "it need not be cached");
+    run(&mut world);
+    let events = heard.lock().unwrap();
+    assert!(matches!(events[0], Event::Swapped { at: 0, .. }), "{events:?}");
+    let Some(Event::Finished { summary, .. }) = events.last() else { panic!("{events:?}") };
+    let asked = World::new(shape(4, 40), CONFIG).answer(over(NEW));
+    let Some(Event::Finished { summary: expected, .. }) = asked.last() else { panic!("{asked:?}") };
+    assert_eq!(Answer::heard(&events).unwrap(), Answer::heard(&asked).unwrap());
+    assert_eq!((summary.exact, summary.counts.tail), (expected.exact, expected.counts.tail));
+    let placed = |counts: engine::Counts| counts.reused + counts.encoded;
+    assert_eq!(placed(summary.counts), placed(expected.counts), "of what stands there now");
+}
+
+#[test]
+fn what_cannot_be_composed_leaves_it_as_it_was() {
+    let long: Vec<u32> = (0..shape(4, 40).context_max as u32).map(|i| i % 20).collect();
+    let (mut world, sequence, heard) = waiting(over(OLD));
+    let refused = swap(&mut world, sequence, &long).unwrap_err();
+    assert!(matches!(refused, RequestError::ContextTooLong { .. }), "{refused:?}");
+    run(&mut world);
+    let asked = World::new(shape(4, 40), CONFIG).answer(over(OLD));
+    assert_eq!(Answer::heard(&heard.lock().unwrap()), Answer::heard(&asked));
+}
+
+#[test]
+fn plain_concatenation_has_no_place_to_swap() {
+    let plain = Request { policy: Recompute, ..over(OLD) };
+    let (mut world, sequence, _) = waiting(plain);
+    let refused = swap(&mut world, sequence, NEW).unwrap_err();
+    assert!(matches!(refused, RequestError::OutOfRange { name: "swap", .. }), "{refused:?}");
+}
