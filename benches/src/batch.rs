@@ -3,6 +3,7 @@
 //! only: there all sequences have the fragments in one order.
 
 use crate::{
+    chosen::Chosen,
     limits::{self, Limits},
     peer::llama::{self, Llama},
     session::Session,
@@ -12,7 +13,7 @@ use engine::{
     Composition, Config, Event, FragmentSpec, JoinPolicy, Placement, Priority, Request, Sampling,
     Stats,
 };
-use models::{KvDtype, LoadOptions};
+use models::LoadOptions;
 use serde::Serialize;
 use std::{
     path::PathBuf,
@@ -23,18 +24,11 @@ use std::{
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A catalogue name, a path, or hf:owner/repo/file.
-    #[arg(long, default_value = "smollm2-135m")]
-    model: String,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Print one line of JSON instead of an indented object.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Threads; 0 means one per physical core.
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
-    /// Number format of cached keys and values: f16, bf16, f32 or int8.
-    #[arg(long, default_value = "f16")]
-    kv_dtype: KvDtype,
     /// Sequences at once. Repeat for more.
     #[arg(long = "sequences", value_name = "N", default_values_t = [1, 4, 16, 64])]
     sequences: Vec<usize>,
@@ -114,12 +108,11 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
     ensure!(args.tokens > 1, "--tokens is {}; it must be at least 2", args.tokens);
     let most = args.sequences.iter().copied().max().unwrap_or(0);
     ensure!(!args.sequences.contains(&0) && most <= 256, "--sequences must be from 1 to 256");
-    let threads = if args.threads == 0 { models::physical_cores() } else { args.threads };
+    let threads = args.chosen.threads();
     let config = Config { running_max: most, waiting_max: most, ..Config::default() };
     let bench = |share_reads| {
-        let kv_dtype = args.kv_dtype;
-        let options = LoadOptions { threads, kv_dtype, share_reads, ..LoadOptions::default() };
-        Bench::open(args, Session::open_with(&args.model, &options, config)?)
+        let options = LoadOptions { share_reads, ..args.chosen.options() };
+        Bench::open(args, Session::open_with(&args.chosen.model, &options, config)?)
     };
     let mut batches: Vec<Batch> = Vec::new();
     let (shared, unshared) = (bench(true)?, bench(false)?);
@@ -150,7 +143,7 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
         model: shared.session.info.name.clone(),
         threads,
         isa: shared.session.info.isa.clone(),
-        kv_dtype: args.kv_dtype.name(),
+        kv_dtype: args.chosen.kv_dtype.name(),
         fragments: args.fragments,
         fragment_tokens: args.fragment_tokens,
         tail_tokens: args.tail_tokens,
@@ -161,7 +154,7 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
 
 /// llama.cpp on the same file.
 fn peer(args: &Args, threads: usize) -> anyhow::Result<Llama> {
-    let path = models::catalogue::fetch(&args.model, &mut models::catalogue::Quiet)?;
+    let path = models::catalogue::fetch(&args.chosen.model, &mut models::catalogue::Quiet)?;
     let python = args.python.clone().map_or_else(llama::install, Ok)?;
     Llama::start(&python, &path, threads, CONTEXT_UNUSED)
 }

@@ -1,26 +1,18 @@
 //! `cpu`: what one model does on this machine's CPU, through the engine a user talks to.
 
-use crate::{joined, joined::Joined, limits, machine, session::Session};
+use crate::{chosen::Chosen, joined, joined::Joined, limits, machine, session::Session};
 use anyhow::ensure;
-use models::{KvDtype, LoadOptions};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A catalogue name, a path, or hf:owner/repo/file.
-    #[arg(long, default_value = "smollm2-135m")]
-    model: String,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Print one line of JSON instead of an indented object.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Threads; 0 means one per physical core.
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
-    /// Number format of cached keys and values: f16, bf16, f32 or int8.
-    #[arg(long, default_value = "f16")]
-    kv_dtype: KvDtype,
     /// Repetitions of each figure; the median is reported.
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -97,9 +89,9 @@ impl Shares {
 /// Runs every figure on one loaded model.
 pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
     ensure!(args.runs > 0, "--runs is 0; it must be at least 1");
-    let threads = if args.threads == 0 { models::physical_cores() } else { args.threads };
-    let options = LoadOptions { threads, kv_dtype: args.kv_dtype, ..LoadOptions::default() };
-    let session = Session::open(&args.model, &options)?;
+    let threads = args.chosen.threads();
+    let options = args.chosen.options();
+    let session = Session::open(&args.chosen.model, &options)?;
     let mut seed = 0;
     let prefill = figures(&args.prefill, args.runs, |length| {
         seed += 1;
@@ -119,7 +111,7 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
         model: session.info.name.clone(),
         threads,
         isa: session.info.isa.clone(),
-        kv_dtype: args.kv_dtype.name(),
+        kv_dtype: args.chosen.kv_dtype.name(),
         prefill,
         decode,
         joined,

@@ -1,27 +1,19 @@
 //! `join`: the first token of cached fragments under each policy, against plain prefill.
 
-use crate::{cpu::median, session::Session};
+use crate::{chosen::Chosen, cpu::median, session::Session};
 use anyhow::ensure;
 use engine::{Composition, FragmentSpec, JoinPolicy, Placement, Priority};
-use models::{KvDtype, LoadOptions};
 use serde::Serialize;
 use std::sync::Arc;
 
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A catalogue name, a path, or hf:owner/repo/file.
-    #[arg(long, default_value = "smollm2-135m")]
-    model: String,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Print one line of JSON instead of an indented object.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Threads; 0 means one per physical core.
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
-    /// Number format of cached keys and values: f16, bf16, f32 or int8.
-    #[arg(long, default_value = "f16")]
-    kv_dtype: KvDtype,
     /// Repetitions, each with the fragments in another order; the median is reported.
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -84,9 +76,9 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
     ensure!(!sizes.contains(&0), "--runs, --fragments and tokens must be at least 1: {sizes:?}");
     let (runs, orders) = (args.runs, args.fragments);
     ensure!(runs <= orders, "--runs is {runs}; there are {orders} orders of {orders} fragments");
-    let threads = if args.threads == 0 { models::physical_cores() } else { args.threads };
-    let options = LoadOptions { threads, kv_dtype: args.kv_dtype, ..LoadOptions::default() };
-    let session = Session::open(&args.model, &options)?;
+    let threads = args.chosen.threads();
+    let options = args.chosen.options();
+    let session = Session::open(&args.chosen.model, &options)?;
     let bench = Bench { args, fragments: put(&session, args)?, session: &session };
     let prefilled = bench.prefilled()?;
     let timed = args.policies.iter().map(|&policy| bench.timed(policy, prefilled));
@@ -95,7 +87,7 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
         model: session.info.name.clone(),
         threads,
         isa: session.info.isa.clone(),
-        kv_dtype: args.kv_dtype.name(),
+        kv_dtype: args.chosen.kv_dtype.name(),
         fragments: args.fragments,
         fragment_tokens: args.fragment_tokens,
         tail_tokens: args.tail_tokens,

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a bench's result is what it prints")]
 
 mod batch;
+mod chosen;
 mod cpu;
 mod gpu;
 mod instructions;

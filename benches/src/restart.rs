@@ -5,30 +5,23 @@
 //! and placing them, not the disk.
 
 use crate::{
+    chosen::Chosen,
     cpu::median,
     session::{Answer, Session},
 };
 use anyhow::{Context, ensure};
 use engine::{Composition, Config, JoinPolicy};
-use models::{KvDtype, LoadOptions};
 use serde::Serialize;
 use std::sync::Arc;
 
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A catalogue name, a path, or hf:owner/repo/file.
-    #[arg(long, default_value = "smollm2-135m")]
-    model: String,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Print one line of JSON instead of an indented object.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Threads; 0 means one per physical core.
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
-    /// Number format of cached keys and values: f16, bf16, f32 or int8.
-    #[arg(long, default_value = "f16")]
-    kv_dtype: KvDtype,
     /// Fragments in the composition.
     #[arg(long, default_value_t = 8)]
     fragments: usize,
@@ -76,10 +69,11 @@ pub(crate) struct Report {
 pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
     let sizes = [args.runs, args.fragments, args.fragment_tokens, args.tail_tokens];
     ensure!(!sizes.contains(&0), "--runs, --fragments and tokens must be at least 1: {sizes:?}");
-    let threads = if args.threads == 0 { models::physical_cores() } else { args.threads };
-    let options = LoadOptions { threads, kv_dtype: args.kv_dtype, ..LoadOptions::default() };
+    let threads = args.chosen.threads();
+    let options = args.chosen.options();
     let folder = tempfile::tempdir().context("a folder for KV")?;
-    let open = || Session::open_over(&args.model, &options, Config::default(), folder.path());
+    let open =
+        || Session::open_over(&args.chosen.model, &options, Config::default(), folder.path());
     let rows = args.fragments * args.fragment_tokens;
 
     let first = open()?;
@@ -106,7 +100,7 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
         model: session.info.name.clone(),
         threads,
         isa: session.info.isa.clone(),
-        kv_dtype: args.kv_dtype.name(),
+        kv_dtype: args.chosen.kv_dtype.name(),
         fragments: args.fragments,
         fragment_tokens: args.fragment_tokens,
         tail_tokens: args.tail_tokens,

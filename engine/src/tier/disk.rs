@@ -7,6 +7,7 @@
 mod calendar;
 mod files;
 mod index;
+mod spares;
 mod store;
 
 use super::{Entry, Figures, Kv, Notice, Origin, Tier, worker::Worker};

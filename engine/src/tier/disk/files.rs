@@ -3,6 +3,7 @@
 //!
 //! Nothing else in the tier calls `std::fs`.
 
+use super::spares::Spares;
 use crate::tier::record::Source;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -26,8 +27,8 @@ pub(crate) trait Files: Send {
     /// Opens a file to read from its start on, and tells its size.
     fn open(&self, path: &Path) -> io::Result<(File, u64)>;
 
-    /// Exactly so many bytes from where the last read ended.
-    fn read(&self, file: &mut File, bytes: usize) -> io::Result<Vec<u8>>;
+    /// Exactly so many bytes from where the last read ended, in this memory.
+    fn read(&self, file: &mut File, bytes: usize, memory: Vec<u8>) -> io::Result<Vec<u8>>;
 
     /// Writes a file that is not there yet, parts in order, and waits until it is durable.
     fn write(&self, path: &Path, parts: &[&[u8]], modified: SystemTime) -> io::Result<()>;
@@ -67,20 +68,30 @@ pub(crate) struct Opened<'a> {
     files: &'a dyn Files,
     file: File,
     pub(crate) bytes: u64,
+    /// Memory for what is large.
+    spares: &'a mut Spares,
 }
 
 impl<'a> Opened<'a> {
-    pub(crate) fn new(files: &'a dyn Files, path: &Path) -> io::Result<Self> {
+    pub(crate) fn new(
+        files: &'a dyn Files,
+        path: &Path,
+        spares: &'a mut Spares,
+    ) -> io::Result<Self> {
         let (file, bytes) = files.open(path)?;
-        Ok(Self { files, file, bytes })
+        Ok(Self { files, file, bytes, spares })
     }
 }
 
 impl Source for Opened<'_> {
     fn read(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
-        self.files.read(&mut self.file, bytes)
+        let memory = if bytes < LARGE { Vec::new() } else { self.spares.take(bytes) };
+        self.files.read(&mut self.file, bytes, memory)
     }
 }
+
+/// Bytes that are worth memory of earlier reads.
+const LARGE: usize = 1 << 16;
 
 /// The machine's file system.
 pub(crate) struct System;
@@ -125,8 +136,9 @@ impl Files for System {
         Ok((file, bytes))
     }
 
-    fn read(&self, file: &mut File, bytes: usize) -> io::Result<Vec<u8>> {
-        let mut data = Vec::new();
+    fn read(&self, file: &mut File, bytes: usize, memory: Vec<u8>) -> io::Result<Vec<u8>> {
+        let mut data = memory;
+        data.clear();
         data.try_reserve_exact(bytes)?;
         file.take(bytes as u64).read_to_end(&mut data)?;
         if data.len() < bytes {

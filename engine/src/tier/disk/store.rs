@@ -13,6 +13,7 @@ use super::{
     calendar::Calendar,
     files::{Files, Found, Lock, Opened},
     index::{Held, Index},
+    spares::Spares,
 };
 use crate::{
     Clock, FragmentId,
@@ -43,6 +44,7 @@ pub(crate) struct Store {
     evicted: u64,
     refused: u64,
     notices: Vec<Notice>,
+    spares: Spares,
     _lock: Lock,
 }
 
@@ -88,6 +90,7 @@ impl Store {
             evicted: 0,
             refused: 0,
             notices: Vec::new(),
+            spares: Spares::default(),
             _lock: lock,
         };
         store.take_in(found);
@@ -220,7 +223,8 @@ impl Store {
     }
 
     fn head(&self, name: &str, whose: (FragmentId, bool)) -> Result<Head, Flaw> {
-        let mut file = Opened::new(&*self.files, &self.folder.join(name))?;
+        let mut none = Spares::default();
+        let mut file = Opened::new(&*self.files, &self.folder.join(name), &mut none)?;
         let bytes = file.bytes;
         self.form.head(&mut file, bytes, whose)
     }
@@ -285,7 +289,7 @@ impl Records for Store {
         let id = asked.id;
         let held = self.index.get_mut(id).filter(|held| held.entry.is_of(asked))?;
         let name = held.name();
-        let read = Opened::new(&*self.files, &self.folder.join(&name))
+        let read = Opened::new(&*self.files, &self.folder.join(&name), &mut self.spares)
             .map_err(Flaw::from)
             .and_then(|mut file| {
                 let bytes = file.bytes;
@@ -295,7 +299,9 @@ impl Records for Store {
             Ok(kv) => {
                 held.is_doubtful = false;
                 self.touch(id);
-                return Some(Arc::new(kv));
+                let kv = Arc::new(kv);
+                self.spares.note(&kv);
+                return Some(kv);
             }
             Err(Flaw::Io(error)) => {
                 held.is_doubtful = true;

@@ -137,8 +137,8 @@ impl Files for Faulty {
         self.run(&[], || System.open(path), |_| ())
     }
 
-    fn read(&self, file: &mut File, bytes: usize) -> io::Result<Vec<u8>> {
-        self.run(&[], || System.read(file, bytes), |_| ())
+    fn read(&self, file: &mut File, bytes: usize, memory: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.run(&[], || System.read(file, bytes, memory), |_| ())
     }
 
     fn write(&self, path: &Path, parts: &[&[u8]], modified: SystemTime) -> io::Result<()> {
