@@ -192,8 +192,8 @@ impl<'a> Draft<'a> {
     fn prefill(&mut self) {
         let is_low = |job: &Job| job.priority == Priority::Low;
         let is_urgent = self.going_on().any(|job| !is_low(job));
-        let kept = if is_urgent { LOW_ROWS_PER_STEP.min(self.prefill_rows / 2) } else { 0 };
-        let kept = if self.has_low_prefill() { kept } else { 0 };
+        let is_shared = is_urgent && self.has_low_prefill();
+        let kept = if is_shared { LOW_ROWS_PER_STEP.min(self.prefill_rows / 2) } else { 0 };
         self.prefill_rows -= kept;
         for job in self.going_on().filter(|job| !is_low(job)) {
             self.prefill_one(job);
@@ -316,34 +316,42 @@ impl<'a> Draft<'a> {
             running_max.saturating_sub(held)
         });
         let mut running = self.state.running.len();
-        let (mut given, mut short) = (BTreeSet::new(), None);
+        let (mut given, mut evict, mut is_short) = (BTreeSet::new(), 0, false);
         for job in self.state.waiting.in_order() {
             let lane = Lane::of(job);
             let left = &mut left[lane as usize];
-            let passes = lane == Lane::Upkeep;
-            if *left == 0 || job.cancelled || (short.is_some() && !passes) {
+            if *left == 0 || job.cancelled || (is_short && lane != Lane::Upkeep) {
                 continue;
             }
             let wanted = Wanted::new(self.state, job, &given);
-            kept.count_on(job, &wanted);
-            // A spare page for each running job: an admission should not cause a preemption.
-            let pages = wanted.pages() + running;
-            let lacking = pages.saturating_sub(self.free.len());
+            let lacking = if is_short && evict > 0 {
+                // What passes by one that gets its pages now is made good, beside what that one lacks.
+                evict + wanted.pages()
+            } else {
+                // A spare page for each running job: an admission should not cause a preemption.
+                (wanted.pages() + running).saturating_sub(self.free.len())
+            };
             if lacking > 0 {
-                let fits = evictable(self.state, kept, lacking).1 >= lacking;
-                if !passes || !fits || wanted.pages() > self.free.len() {
-                    short = short.or(Some(if fits { lacking } else { 0 }));
+                let mut with = kept.clone();
+                with.count_on(job, &wanted);
+                let fits = evictable(self.state, &with, lacking).1 >= lacking;
+                let is_room = wanted.pages() <= self.free.len();
+                if lane == Lane::Upkeep && fits && is_room {
+                    evict = lacking;
+                } else {
+                    if !is_short {
+                        (evict, is_short, *kept) = (if fits { lacking } else { 0 }, true, with);
+                    }
                     continue;
                 }
-                // What it takes of others' is made good: it holds up nobody for longer than a step.
-                short = Some(short.unwrap_or(0) + lacking);
             }
+            kept.count_on(job, &wanted);
             *left -= 1;
             running += 1;
             given.extend(wanted.records.iter().map(|&(id, _)| id));
             self.give(job, wanted);
         }
-        short.unwrap_or(0)
+        evict
     }
 
     fn give(&mut self, job: &Job, wanted: Wanted) {

@@ -106,26 +106,27 @@ impl Sequence {
             stream: Stream::default(),
             counts,
             times: Times { submitted, ..Times::default() },
-            request: request.clone(),
+            request,
         };
-        sequence.compose(request, shape);
+        sequence.compose(shape);
         sequence
     }
 
-    /// Is asked for what `request` says, from the beginning: nothing is computed yet.
-    pub(crate) fn compose(&mut self, request: Request, shape: &ModelShape) {
-        let joined = Joined::new(shape, &request);
+    /// Begins with what its request asks for: nothing is computed yet.
+    pub(crate) fn compose(&mut self, shape: &ModelShape) {
+        let request = &self.request;
+        let joined = Joined::new(shape, request);
         let Joined { root, placements, own_start, tail_at, mut own, repair } = joined;
         let (prompt_len, given) = (own.len(), own_start + own.len());
         assert!(given <= shape.context_max, "too long a composition was refused before");
-        let closing = closing_len(&request);
+        let closing = closing_len(request);
         let output_max = request.max_tokens.min(shape.context_max - given - closing);
         // At most a context's worth, and no step has to ask for more.
         own.reserve_exact(output_max + closing);
-        self.starts = starts(&request, &placements);
+        self.starts = starts(request, &placements);
         (self.root, self.placements, self.repair) = (root, placements, repair);
         (self.own, self.own_start, self.tail_at) = (own, own_start, tail_at);
-        (self.prompt_len, self.output_max, self.request) = (prompt_len, output_max, request);
+        (self.prompt_len, self.output_max) = (prompt_len, output_max);
     }
 
     /// The answer so far.

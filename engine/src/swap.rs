@@ -138,7 +138,9 @@ fn sequence_of(job: &mut Job) -> &mut Sequence {
 }
 
 fn compose(job: &mut Job, request: Request, shape: &ModelShape) {
-    sequence_of(job).compose(request, shape);
+    let sequence = sequence_of(job);
+    sequence.request = request;
+    sequence.compose(shape);
     job.needs = Job::needs_of(sequence_of(job));
 }
 

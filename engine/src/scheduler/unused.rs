@@ -8,7 +8,7 @@ use kernels::PageId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Records and cached pages that this plan counts on.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Kept {
     pub(super) records: BTreeSet<FragmentId>,
     pub(super) prefixes: BTreeSet<EntryId>,

@@ -171,6 +171,22 @@ fn an_urgent_composition_is_not_held_up_by_what_encodes_its_fragment_at_leisure(
     put.unwrap().recv().unwrap().unwrap();
 }
 
+/// Not even by what it would look at itself.
+#[test]
+fn what_waits_in_the_background_keeps_nothing_from_who_is_first() {
+    let mut world = World::new(shape(4, 12), CONFIG);
+    let unused = world.engine.begin_put(spec(&[7], &[9; 4])).unwrap();
+    plans(&mut world);
+    unused.recv().unwrap().unwrap();
+    // All pages there are, and most of them, after a root that has to go for the first.
+    let large = world.engine.begin_put(spec(&[1], &[5; 44])).unwrap();
+    let low = FragmentSpec { priority: Low, ..spec(&[7], &[3; 40]) };
+    let low = world.engine.begin_put(low).unwrap();
+    plans(&mut world);
+    assert!(large.try_recv().unwrap().is_ok());
+    assert!(low.try_recv().unwrap().is_ok());
+}
+
 fn tokens(events: &[Event]) -> Vec<u32> {
     let token = |event: &Event| match event {
         Event::Token { token, .. } => Some(*token),
