@@ -61,7 +61,6 @@ impl State {
             self.preempt(id);
         }
         self.forget_lost();
-        self.make_swaps();
     }
 
     fn drop_asked(&mut self) {
@@ -130,7 +129,7 @@ impl State {
     }
 
     /// Frees a record's KV; the record stays known.
-    fn discard(&mut self, id: FragmentId) {
+    pub(crate) fn discard(&mut self, id: FragmentId) {
         let record = self.fragments.get_mut(id).expect("a discarded record is known");
         record.encoded = 0;
         for page in std::mem::take(&mut record.pages) {

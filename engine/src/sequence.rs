@@ -1,7 +1,7 @@
 //! A sequence: one live generation. What it was asked, how far it is, and its reader.
 
 use crate::{
-    Counts, Event, FinishReason, FragmentId, Request, RequestError, Sealed, Sink, Summary, Timings,
+    Counts, Event, FinishReason, FragmentId, Request, RequestError, Sealed, Sink, Summary, Swap, Timings,
     TokenLogprob, alike::BeforeSwap, fragments::Content, job::Joined, policy::Layout,
     repair::Repair, text::Text,
 };
@@ -264,6 +264,18 @@ impl Sequence {
                 counts.reused += placement.tokens.len();
             }
         }
+    }
+
+    /// Accounts for what is swapped in before anything was computed: it is cached.
+    pub(crate) fn recount_reused(&mut self, before: &Request, Swap { range, with, .. }: &Swap) {
+        let gone = &before.composition.placements[range.clone()];
+        for (placement, encoded) in gone.iter().zip(&self.encoded[range.clone()]) {
+            let counts = &mut self.counts;
+            let counted = if *encoded { &mut counts.encoded } else { &mut counts.reused };
+            *counted -= placement.tokens.len();
+        }
+        self.encoded.splice(range.clone(), with.iter().map(|_| false));
+        self.counts.reused += with.iter().map(|tokens| tokens.len()).sum::<usize>();
     }
 
     /// What was to come from a tier is encoded after all.

@@ -186,7 +186,7 @@ impl Core {
         }
     }
 
-    /// Takes a bounded number of messages, and of notices.
+    /// Takes a bounded number of messages, and of notices, and makes the swaps that are due.
     fn receive(&mut self) {
         for _ in 0..MESSAGES_PER_STEP {
             let Some(notice) = self.tier.as_mut().and_then(|tier| tier.poll()) else { break };
@@ -201,6 +201,8 @@ impl Core {
         if self.closing.is_some_and(|deadline| self.clock.now() >= deadline) {
             self.state.jobs_mut().for_each(|job| job.cancelled = true);
         }
+        // Ahead of the step, not behind it: what is asked for now is read by the very next tokens.
+        self.state.make_swaps();
     }
 
     fn take(&mut self, message: Message) {

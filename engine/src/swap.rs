@@ -1,6 +1,6 @@
 //! Swaps: a running generation gets other fragments in the place of some, between two decode steps.
-//! One that waits for its place has computed nothing yet: it is composed anew, and is as if it had been
-//! asked for with them.
+//! One that has computed nothing of its own yet is composed anew, whether it has a place or waits for
+//! one, and is as if it had been asked for with them.
 //!
 //! What was read is not unread: rows of the tail that are computed already saw what stood there
 //! before, so an answer after a swap is nobody's plain concatenation, and its tail is not sealed. New
@@ -38,7 +38,8 @@ pub(crate) struct Asked {
 }
 
 impl State {
-    /// Makes the swaps that were asked for, each when its generation stands between two decode steps.
+    /// Makes the swaps that were asked for, before a step: each when its generation stands between two
+    /// decode steps, or has no row yet.
     pub(crate) fn make_swaps(&mut self) {
         for asked in std::mem::take(&mut self.swaps) {
             match self.swap(&asked) {
@@ -65,6 +66,10 @@ impl State {
         if sequence.times.admitted.is_none() {
             return Some(self.compose_anew(swap, tenant));
         }
+        if sequence.begins_anew() {
+            let checked = self.check_swap(job, &contents);
+            return Some(checked.and_then(|()| self.compose_in_place(swap)));
+        }
         if sequence.output().is_empty() || sequence.rows + 1 != sequence.own.len() {
             return None;
         }
@@ -76,9 +81,7 @@ impl State {
     fn compose_anew(&mut self, swap: &Swap, tenant: &Arc<str>) -> Result<usize, RequestError> {
         let mut job = self.waiting.remove(tenant, swap.sequence).expect("what never ran waits");
         let before = sequence_of(&mut job).request.clone();
-        let mut request = before.clone();
-        let with = swap.with.iter().map(|tokens| Placement::from(Arc::clone(tokens)));
-        request.composition.placements.splice(swap.range.clone(), with);
+        let request = swap.asked_for(&before);
         let composed = check_request(&request, &self.shape, true).and_then(|()| {
             compose(&mut job, request, &self.shape);
             sequence_of(&mut job).root_of_swaps()?;
@@ -87,12 +90,32 @@ impl State {
         if composed.is_err() {
             compose(&mut job, before, &self.shape);
         } else {
-            let (range, with) = (swap.range.clone(), swap.with.clone());
-            let heard = sequence_of(&mut job).stream.send(Event::Swapped { range, with, at: 0 });
-            job.cancelled |= !heard;
+            job.cancelled |= !sequence_of(&mut job).stream.send(swap.event(0));
         }
         self.waiting.push(job);
         composed.map(|()| 0)
+    }
+
+    /// Puts cached fragments into a generation that has a place and no row of its own.
+    fn compose_in_place(&mut self, swap: &Swap) -> Result<usize, RequestError> {
+        let shape = self.shape.clone();
+        let job = self.running.get_mut(&swap.sequence).expect("who has pages runs");
+        let sequence = sequence_of(job);
+        let before = sequence.request.clone();
+        let request = swap.asked_for(&before);
+        check_request(&request, &shape, true)?;
+        let mut compose = |request: Request| {
+            sequence.request = request;
+            sequence.compose(&shape);
+            sequence.root_of_swaps().map(drop)
+        };
+        if let Err(error) = compose(request) {
+            // As it was, which was fine.
+            let _ = compose(before);
+            return Err(error);
+        }
+        sequence.recount_reused(&before, swap);
+        Ok(self.stand_in(swap, |_| ()))
     }
 
     /// Refuses fragments that are not there, and more of them than memory holds.
@@ -112,20 +135,44 @@ impl State {
     }
 
     fn swap_now(&mut self, swap: &Swap, contents: Vec<Content>) -> usize {
-        let (now, id) = (self.now, swap.sequence);
-        let job = self.running.get_mut(&id).expect("a generation that decodes runs");
+        self.stats.swaps += 1;
+        self.stand_in(swap, |sequence| sequence.put_in(swap.range.clone(), contents))
+    }
+
+    /// Changes what a running generation places, and who uses what. Returns how many tokens it has said.
+    fn stand_in(&mut self, swap: &Swap, change: impl FnOnce(&mut Sequence)) -> usize {
+        let job = self.running.get_mut(&swap.sequence).expect("a generation with rows runs");
         let sequence = sequence_of(job);
         let at = sequence.output().len();
-        let with = swap.with.clone();
-        let heard = sequence.stream.send(Event::Swapped { range: swap.range.clone(), with, at });
-        sequence.put_in(swap.range.clone(), contents);
+        let heard = sequence.stream.send(swap.event(at));
+        change(sequence);
         let needs = Job::needs_of(sequence);
         job.cancelled |= !heard;
         let before = std::mem::replace(&mut job.needs, needs.clone());
-        hold(&mut self.fragments, &needs, &before, now, 1);
-        hold(&mut self.fragments, &before, &needs, now, -1);
-        self.stats.swaps += 1;
+        hold(&mut self.fragments, &needs, &before, self.now, 1);
+        hold(&mut self.fragments, &before, &needs, self.now, -1);
+        for gone in before {
+            // What was not whole yet is nobody's work any more.
+            let record = self.fragments.held(gone.id);
+            if record.users == 0 && !record.is_cached() {
+                self.discard(gone.id);
+            }
+        }
         at
+    }
+}
+
+impl Swap {
+    /// A request as it is with what is swapped in.
+    fn asked_for(&self, before: &Request) -> Request {
+        let mut request = before.clone();
+        let with = self.with.iter().map(|tokens| Placement::from(Arc::clone(tokens)));
+        request.composition.placements.splice(self.range.clone(), with);
+        request
+    }
+
+    fn event(&self, at: usize) -> Event {
+        Event::Swapped { range: self.range.clone(), with: self.with.clone(), at }
     }
 }
 
@@ -170,6 +217,12 @@ impl Sequence {
             return Err(refused("a sealed fragment".to_owned(), "in the place of clean ones"));
         }
         Ok(with.iter().map(|tokens| Content::after(fingerprint, root, tokens)).collect())
+    }
+
+    /// It has a place, and nothing of its own that saw anything yet.
+    fn begins_anew(&self) -> bool {
+        let is_untold = self.output().is_empty() && self.scores.is_empty();
+        is_untold && self.rows == 0 && !self.pages.is_empty()
     }
 
     /// The root that what is put in stands after.

@@ -1,5 +1,5 @@
-//! Swaps of generations that wait for their place: nothing is computed yet, so nothing is a trace of
-//! what stood there before.
+//! Swaps of generations that have no row of their own yet, with and without a place: nothing is
+//! computed yet, so nothing is a trace of what stood there before.
 
 use crate::{
     oracle::Answer,
@@ -57,6 +57,42 @@ fn who_waits_is_composed_anew() {
     assert_eq!((summary.exact, summary.counts.tail), (expected.exact, expected.counts.tail));
     let placed = |counts: engine::Counts| counts.reused + counts.encoded;
     assert_eq!(placed(summary.counts), placed(expected.counts), "of what stands there now");
+}
+
+#[test]
+fn who_has_a_place_and_no_row_is_composed_anew() {
+    let config = Config { prefill_rows_per_step: 1, ..CONFIG };
+    for is_whole in [false, true] {
+        let mut world = World::new(shape(4, 40), config);
+        for cached in [NEW, if is_whole { OLD } else { NEW }] {
+            world.answer(over(cached));
+        }
+        let (sequence, heard) = world.submit(over(OLD), usize::MAX).unwrap();
+        // Admitted, and the first rows of what it lacks.
+        world.step();
+        world.step();
+        assert_eq!(heard.lock().unwrap().len(), 0);
+        assert_eq!(world.core.stats().running, 1);
+        let encoded = world.core.stats().tokens_encoded;
+        if is_whole {
+            // Nothing is lacking: a row of the tail is there, and it is too late for that.
+            let swap = Swap { sequence, range: 1..2, with: vec![NEW.into()] };
+            let answer = world.engine.begin_swap("t", swap).unwrap();
+            run(&mut world);
+            assert!(answer.try_recv().unwrap().unwrap() > 0);
+            continue;
+        }
+        assert_eq!(swap(&mut world, sequence, NEW), Ok(0));
+        run(&mut world);
+        world.core.check_integrity();
+        let again = world.core.stats().tokens_encoded - encoded;
+        assert_eq!(again, 0, "what went is not encoded to its end");
+        let (events, asked) = (heard.lock().unwrap(), world.answer(over(NEW)));
+        assert_eq!(Answer::heard(&events).unwrap(), Answer::heard(&asked).unwrap());
+        let Some(Event::Finished { summary, .. }) = events.last() else { panic!("{events:?}") };
+        let Some(Event::Finished { summary: expected, .. }) = asked.last() else { panic!() };
+        assert_eq!((summary.counts, summary.exact), (expected.counts, expected.exact));
+    }
 }
 
 #[test]
