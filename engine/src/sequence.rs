@@ -1,8 +1,8 @@
 //! A sequence: one live generation. What it was asked, how far it is, and its reader.
 
 use crate::{
-    Counts, Event, FinishReason, FragmentId, Request, RequestError, Sealed, Sink, Summary, Swap, Timings,
-    TokenLogprob, alike::BeforeSwap, fragments::Content, job::Joined, policy::Layout,
+    Counts, Event, FinishReason, FragmentId, Request, RequestError, Sealed, Sink, Summary, Swap,
+    Timings, TokenLogprob, alike::BeforeSwap, fragments::Content, job::Joined, policy::Layout,
     repair::Repair, text::Text,
 };
 use kernels::PageId;

@@ -39,7 +39,7 @@ pub(crate) struct Asked {
 
 impl State {
     /// Makes the swaps that were asked for, before a step: each when its generation stands between two
-    /// decode steps, or has no row yet.
+    /// decode steps, or has no row.
     pub(crate) fn make_swaps(&mut self) {
         for asked in std::mem::take(&mut self.swaps) {
             match self.swap(&asked) {
@@ -70,7 +70,8 @@ impl State {
             let checked = self.check_swap(job, &contents);
             return Some(checked.and_then(|()| self.compose_in_place(swap)));
         }
-        if sequence.output().is_empty() || sequence.rows + 1 != sequence.own.len() {
+        let is_between = sequence.rows == 0 || sequence.rows + 1 == sequence.own.len();
+        if sequence.output().is_empty() || !is_between {
             return None;
         }
         let checked = sequence.check_end(swap).and_then(|()| self.check_swap(job, &contents));
@@ -139,18 +140,32 @@ impl State {
         self.stand_in(swap, |sequence| sequence.put_in(swap.range.clone(), contents))
     }
 
-    /// Changes what a running generation places, and who uses what. Returns how many tokens it has said.
+    /// Changes what a generation places, and who uses what. Returns how many tokens it has said.
     fn stand_in(&mut self, swap: &Swap, change: impl FnOnce(&mut Sequence)) -> usize {
-        let job = self.running.get_mut(&swap.sequence).expect("a generation with rows runs");
+        let is_swapped = |job: &&mut Job| job.id == swap.sequence;
+        let job = self.jobs_mut().find(is_swapped).expect("it waits or runs");
         let sequence = sequence_of(job);
         let at = sequence.output().len();
-        let heard = sequence.stream.send(swap.event(at));
+        let mut heard = sequence.stream.send(swap.event(at));
         change(sequence);
+        if sequence.rows == 0 {
+            // It gave its place back: all that it will compute sees what is placed now.
+            sequence.before_swap = None;
+            heard = heard && (at == 0 || sequence.stream.send(Event::Restarted { at }));
+        }
         let needs = Job::needs_of(sequence);
         job.cancelled |= !heard;
         let before = std::mem::replace(&mut job.needs, needs.clone());
-        hold(&mut self.fragments, &needs, &before, self.now, 1);
-        hold(&mut self.fragments, &before, &needs, self.now, -1);
+        if self.running.contains_key(&swap.sequence) {
+            self.hold_others(&needs, &before);
+        }
+        at
+    }
+
+    /// A running job needs these records in the place of those.
+    fn hold_others(&mut self, needs: &[Content], before: &[Content]) {
+        hold(&mut self.fragments, needs, before, self.now, 1);
+        hold(&mut self.fragments, before, needs, self.now, -1);
         for gone in before {
             // What was not whole yet is nobody's work any more.
             let record = self.fragments.held(gone.id);
@@ -158,7 +173,6 @@ impl State {
                 self.discard(gone.id);
             }
         }
-        at
     }
 }
 
@@ -238,7 +252,7 @@ impl Sequence {
     /// Refuses fragments that would hide rows from the next one, by standing after it.
     fn check_end(&self, swap: &Swap) -> Result<(), RequestError> {
         let tokens: usize = swap.with.iter().map(|tokens| tokens.len()).sum();
-        if self.start_of(swap.range.start) + tokens <= self.own_start + self.rows {
+        if self.start_of(swap.range.start) + tokens < self.own_start + self.own.len() {
             return Ok(());
         }
         Err(refused(format!("{tokens} tokens"), "fragments that end before the next row"))

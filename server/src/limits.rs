@@ -68,12 +68,16 @@ pub const SIDE_EVENTS_MAX: usize = 512;
 pub const INBOX_LINES_DEFAULT: usize = 16;
 /// Bytes of a message's gist in an inbox: a line.
 pub const INBOX_GIST_BYTES_MAX: usize = 512;
-/// How often side contexts, and who reads them live, are looked at: it adds to how old they are.
+/// How often side contexts, and who reads them live, are looked at: it adds to how old they are, but for
+/// clocks, which turn at their ticks.
 pub const SIDE_UPKEEP_INTERVAL: Duration = Duration::from_millis(50);
 /// Side contexts that are written and encoded at once; each holds a thread that waits.
 pub const SIDE_UPKEEPS_MAX: usize = 16;
 /// Bytes of a clock's template.
 pub const CLOCK_TEMPLATE_BYTES_MAX: usize = 4 << 10;
+/// So long before its tick a clock's next text is encoded: under load that takes a while, and what is
+/// encoded takes its place at the tick.
+pub const CLOCK_AHEAD: Duration = Duration::from_secs(2);
 /// A clock that changes more often would be encoded all the time.
 pub const CLOCK_TICK_MIN: Duration = Duration::from_millis(100);
 /// A day.

@@ -155,7 +155,9 @@ impl Live {
 /// Asks for the swaps that are due, for ever.
 pub(crate) async fn keep_current(state: Arc<AppState>) {
     loop {
-        tokio::time::sleep(SIDE_UPKEEP_INTERVAL).await;
+        let renewed = state.side_contexts.renewed().notified();
+        // No newer version may be there, and what was asked for before be done or refused.
+        let _ = tokio::time::timeout(SIDE_UPKEEP_INTERVAL, renewed).await;
         let state = Arc::clone(&state);
         let kept = blocking(move || {
             keep_all(&state);

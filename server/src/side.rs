@@ -9,6 +9,7 @@ mod clock;
 mod entries;
 mod events;
 mod inbox;
+mod turns;
 mod upkeep;
 
 pub use clock::{Clock, ClockError};
@@ -16,6 +17,7 @@ pub(crate) use entries::{NewEntry, push_entry, take_entry};
 pub use events::{Bound, SideEvent};
 pub(crate) use events::{EventLog, EventReader, Reading, Totals};
 pub use inbox::{Full, Inbox, Message};
+pub(crate) use turns::{Ahead, Turned};
 pub(crate) use upkeep::{encode, pieces_tokens};
 pub use upkeep::{refresh, upkeep};
 
@@ -30,6 +32,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use tokio::sync::Notify;
 
 /// What a side context is.
 #[derive(Clone, Debug)]
@@ -109,6 +112,10 @@ pub struct SideContext {
     pub root: Option<Arc<[TokenId]>>,
     /// The version that is encoded there.
     pub encoded: Option<u64>,
+    /// A clock's next text, where it is encoded already.
+    pub(crate) ahead: Option<Ahead>,
+    /// The tokens that the latest turn replaced: whoever reads live may still hold them.
+    behind: Option<Arc<[TokenId]>>,
     /// What it is fed from besides pushes.
     pub feeding: Option<Feeding>,
     /// What happens to it.
@@ -133,6 +140,8 @@ impl SideContext {
             stub: None,
             root: None,
             encoded: None,
+            ahead: None,
+            behind: None,
             feeding: None,
             events: EventLog::new(Arc::default()),
             next: 1,
@@ -196,18 +205,20 @@ impl SideContext {
         place.is_some()
     }
 
-    /// The text that is due to be written anew: a clock's when its tick is over, an inbox's when
-    /// something came or was read.
+    /// The text that is due to be written anew, and since when: a clock's when its tick is over, an
+    /// inbox's when something came or was read.
     ///
     /// # Errors
     /// The clock cannot write that time.
-    pub fn due(&self, now: Duration) -> Result<Option<String>, ClockError> {
+    pub fn due(&self, now: Duration) -> Result<Option<(String, Duration)>, ClockError> {
         match &self.kind {
             Kind::Clock(clock) => {
-                let is_over = now.saturating_sub(self.changed) >= clock.tick || self.version == 0;
-                is_over.then(|| clock.write(now)).transpose()
+                let since = self.tick_due(clock, now);
+                since.map(|since| Ok((clock.write(since)?, since))).transpose()
             }
-            Kind::Inbox(inbox) => Ok(inbox.is_stale().then(|| inbox.write(self.roll.entries))),
+            Kind::Inbox(inbox) => {
+                Ok(inbox.is_stale().then(|| (inbox.write(self.roll.entries), now)))
+            }
             Kind::Feed | Kind::Log => Ok(None),
         }
     }
@@ -215,7 +226,8 @@ impl SideContext {
     /// Upkeep has something to do: a text is due, something is too old, or what changed is not encoded.
     fn awaits_upkeep(&self, now: Duration) -> bool {
         let is_encoded = self.root.is_none() || self.encoded == Some(self.version);
-        !is_encoded || self.passed(now).is_some() || !matches!(self.due(now), Ok(None))
+        let is_written = matches!(self.due(now), Ok(None)) && self.next_text(now).is_none();
+        !is_encoded || self.passed(now).is_some() || !is_written
     }
 
     /// A text that was due when it was as `before` may be put in place.
@@ -295,6 +307,8 @@ impl SideContext {
 pub struct SideContexts {
     contexts: Mutex<BTreeMap<(Arc<str>, String), SideContext>>,
     totals: Arc<Totals>,
+    /// A newer version of one is encoded.
+    renewed: Notify,
 }
 
 impl SideContexts {
@@ -407,6 +421,26 @@ impl SideContexts {
     /// What all of them went through so far.
     pub(crate) fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// Turns the clocks whose next text is encoded and whose time has come: whose they are, and what that
+    /// leaves behind.
+    pub(crate) fn turn(&self, now: Duration) -> Vec<(Arc<str>, Turned)> {
+        let mut contexts = self.lock();
+        let turned = contexts.iter_mut().filter_map(|((tenant, _), context)| {
+            context.turn(now).map(|turned| (Arc::clone(tenant), turned))
+        });
+        turned.collect()
+    }
+
+    /// When the next of them turns, since the Unix epoch.
+    pub(crate) fn next_turn(&self) -> Option<Duration> {
+        self.lock().values().filter_map(|context| Some(context.ahead.as_ref()?.at)).min()
+    }
+
+    /// Told when a newer version of one is encoded.
+    pub(crate) fn renewed(&self) -> &Notify {
+        &self.renewed
     }
 
     /// Tenants and ids of those that upkeep has something to do for, the longest unchanged first.

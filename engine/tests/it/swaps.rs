@@ -1,8 +1,8 @@
-//! Swaps of generations that have no row of their own yet, with and without a place: nothing is
-//! computed yet, so nothing is a trace of what stood there before.
+//! Swaps of generations that have no row of their own, with and without a place: nothing is computed
+//! yet, or any more, so nothing is a trace of what stood there before.
 
 use crate::{
-    oracle::Answer,
+    oracle::{self, Answer, Turn},
     world::{CONFIG, World, request, shape},
 };
 use engine::{
@@ -93,6 +93,33 @@ fn who_has_a_place_and_no_row_is_composed_anew() {
         let Some(Event::Finished { summary: expected, .. }) = asked.last() else { panic!() };
         assert_eq!((summary.counts, summary.exact), (expected.counts, expected.exact));
     }
+}
+
+#[test]
+fn who_gave_its_place_back_computes_all_over_what_is_new() {
+    let request = Request { max_tokens: 12, priority: Priority::Low, ..over(OLD) };
+    let mut world = World::new(shape(4, 40), Config { running_max: 1, ..CONFIG });
+    world.answer(over(NEW));
+    let (sequence, heard) = world.submit(request.clone(), usize::MAX).unwrap();
+    let said =
+        |events: &[Event]| events.iter().filter(|e| matches!(e, Event::Token { .. })).count();
+    while said(&heard.lock().unwrap()) < 4 {
+        world.step();
+    }
+    world.submit(Request { priority: Priority::High, ..over(OLD) }, usize::MAX).unwrap();
+    while world.core.stats().preemptions == 0 {
+        world.step();
+    }
+    let at = said(&heard.lock().unwrap());
+    assert_eq!(swap(&mut world, sequence, NEW), Ok(at), "it does not wait for its place");
+    run(&mut world);
+    world.core.check_integrity();
+    let events = heard.lock().unwrap();
+    let turns = [Turn::Swapped(at, 1..2, vec![NEW.into()]), Turn::Restarted(at)];
+    let expected = oracle::answer_through(&request, &shape(4, 40), &[], &turns);
+    assert_eq!(Answer::heard(&events).unwrap(), expected);
+    let restarts = events.iter().filter(|event| matches!(event, Event::Restarted { .. })).count();
+    assert_eq!(restarts, 1, "{events:?}");
 }
 
 #[test]

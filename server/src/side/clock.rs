@@ -62,6 +62,16 @@ impl Clock {
         clock.write(Duration::ZERO).map(|_| clock)
     }
 
+    /// When the tick began that goes on: ticks are counted from midnight by the clock's own time, so that
+    /// a clock that shows minutes changes when the minute does.
+    pub fn began(&self, unix: Duration) -> Duration {
+        let time = Timestamp::from_second(unix.as_secs() as i64).unwrap_or_default();
+        let offset = i64::from(self.zone.to_offset(time).seconds());
+        let ahead = Duration::from_secs(offset.rem_euclid(DAY_SECONDS) as u64);
+        let over = (unix + ahead).as_nanos() % self.tick.as_nanos();
+        unix.saturating_sub(Duration::from_nanos(over as u64))
+    }
+
     /// The time that is so long after the Unix epoch.
     ///
     /// # Errors
@@ -73,9 +83,31 @@ impl Clock {
     }
 }
 
+/// Whole days are whole ticks of the Unix epoch.
+const DAY_SECONDS: i64 = 24 * 60 * 60;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ticks_begin_where_the_zone_s_own_time_is_whole() {
+        let at = Duration::from_millis(1_790_000_000_250);
+        for (zone, tick, ago) in [
+            // 14:13:20.25 UTC, 16:13:20.25 in Berlin, 19:43:20.25 in Kolkata.
+            (None, 0.5, 0.25),
+            (None, 1.0, 0.25),
+            (None, 60.0, 20.25),
+            (Some("Asia/Kolkata"), 3_600.0, 43.0 * 60.0 + 20.25),
+            (Some("Europe/Berlin"), 86_400.0, 16.0 * 3_600.0 + 13.0 * 60.0 + 20.25),
+            (Some("America/New_York"), 86_400.0, 10.0 * 3_600.0 + 13.0 * 60.0 + 20.25),
+        ] {
+            let clock = Clock::new("%H:%M", zone, tick).unwrap();
+            let began = clock.began(at);
+            assert_eq!((at - began).as_secs_f64(), ago, "{zone:?} {tick}");
+            assert_eq!(clock.began(began), began, "a tick begins with itself");
+        }
+    }
 
     #[test]
     fn a_template_writes_the_time_of_its_zone() {

@@ -68,7 +68,7 @@ fn an_inbox_is_one_piece_that_is_written_anew() {
     let message =
         |gist: &str| Message { number: 0, at: seconds(1), from: None, gist: gist.into(), id: None };
     let show = |context: &mut SideContext| {
-        let text = context.due(seconds(1)).unwrap().expect("something changed");
+        let (text, _) = context.due(seconds(1)).unwrap().expect("something changed");
         context.rewrite(text.clone(), vec![0; 3].into(), seconds(1));
         text
     };

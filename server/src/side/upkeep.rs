@@ -4,11 +4,11 @@ use crate::{
     ApiError, AppState, blocking,
     limits::{SIDE_UPKEEP_INTERVAL, SIDE_UPKEEPS_MAX},
     live,
-    side::{Kind, Piece, SideContext},
+    side::{Ahead, Kind, Piece, SideContext, Turned},
 };
 use engine::{FragmentSpec, Priority, RequestError};
 use models::TokenId;
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 /// Keeps all side contexts current, and what running generations read of them, for ever.
@@ -17,11 +17,14 @@ pub async fn upkeep(state: Arc<AppState>) {
 }
 
 /// Several at once, and the longest unchanged first where they are many. Each is a few tokens; how many
-/// of a step they take, the engine decides.
+/// of a step they take, the engine decides. Clocks turn when it is time, whatever else goes on.
 async fn keep_all(state: Arc<AppState>) {
     let (mut at_work, mut busy) = (JoinSet::new(), HashSet::new());
     loop {
-        tokio::time::sleep(SIDE_UPKEEP_INTERVAL).await;
+        let next = state.side_contexts.next_turn().unwrap_or(Duration::MAX);
+        let left = next.saturating_sub(state.time.unix());
+        tokio::time::sleep(left.min(SIDE_UPKEEP_INTERVAL)).await;
+        turn(&state);
         while let Some(done) = at_work.try_join_next() {
             done.ok().map(|key| busy.remove(&key));
         }
@@ -29,6 +32,19 @@ async fn keep_all(state: Arc<AppState>) {
             if busy.len() < SIDE_UPKEEPS_MAX && busy.insert(key.clone()) {
                 at_work.spawn(keep(Arc::clone(&state), key));
             }
+        }
+    }
+}
+
+/// Turns the clocks that are ready and due.
+fn turn(state: &AppState) {
+    let turned = state.side_contexts.turn(state.time.unix());
+    if !turned.is_empty() {
+        state.side_contexts.renewed().notify_one();
+    }
+    for (tenant, Turned { root, gone }) in turned {
+        if let Some(tokens) = gone {
+            forget_tokens(state, &tenant, &root, &tokens);
         }
     }
 }
@@ -48,7 +64,8 @@ async fn keep(state: Arc<AppState>, key: (Arc<str>, String)) -> (Arc<str>, Strin
 }
 
 /// A side context as it is now: a clock whose tick is over and an inbox that changed are written anew,
-/// and what is too old rolls off. With a root, what changed is encoded there, and what it replaces is forgotten. Blocking.
+/// and what is too old rolls off. With a root, what changed is encoded there, and so is what a clock will
+/// say next; what is replaced is forgotten. Blocking.
 ///
 /// # Errors
 /// There is none of that id, or the engine refuses its tokens.
@@ -59,18 +76,23 @@ pub fn refresh(
     root: Option<&Arc<[TokenId]>>,
 ) -> Result<SideContext, ApiError> {
     let now = state.time.unix();
+    let turned = state.side_contexts.with(tenant, id, |context| context.turn(now))?;
+    if let Some(Turned { root, gone: Some(tokens) }) = turned {
+        forget_tokens(state, tenant, &root, &tokens);
+    }
     let before = state.side_contexts.get(tenant, id)?;
     let due = before.due(now).map_err(|error| ApiError::internal(error.to_string()))?;
-    let written = due.map(|text| pieces_tokens(state, &before, &text).map(|tokens| (text, tokens)));
+    let written =
+        due.map(|(text, at)| pieces_tokens(state, &before, &text).map(|tokens| (text, tokens, at)));
     let written = written.transpose()?;
-    if let (Some((_, tokens)), Some(root)) = (&written, root) {
+    if let (Some((_, tokens, _)), Some(root)) = (&written, root) {
         // Ahead of the swap, so that a call finds either version encoded.
         encode(state, tenant, root, tokens)?;
     }
     let after = state.side_contexts.with(tenant, id, |context| {
         // Where something came meanwhile, whoever brought it writes it.
-        if let Some((text, tokens)) = written.filter(|_| context.still_awaits(&before)) {
-            context.rewrite(text, tokens, now);
+        if let Some((text, tokens, at)) = written.filter(|_| context.still_awaits(&before)) {
+            context.rewrite(text, tokens, at);
             let is_there = root.is_some() && context.root.as_ref() == root;
             context.encoded = is_there.then_some(context.version).or(context.encoded);
         }
@@ -86,8 +108,21 @@ pub fn refresh(
         }
         state.side_contexts.with(tenant, id, |context| context.encoded = Some(after.version))?;
     }
+    if before.encoded != after.encoded {
+        state.side_contexts.renewed().notify_one();
+    }
     forget(state, tenant, root, (&before, &after));
+    look_ahead(state, tenant, &after)?;
     Ok(after)
+}
+
+/// Encodes what a clock will say next, where that is soon: at its tick there is nothing left to do.
+fn look_ahead(state: &AppState, tenant: &Arc<str>, context: &SideContext) -> Result<(), ApiError> {
+    let Some((at, root, text)) = context.next_text(state.time.unix()) else { return Ok(()) };
+    let tokens = pieces_tokens(state, context, &text)?;
+    encode(state, tenant, &root, &tokens)?;
+    let ahead = Ahead { at, text, tokens, root };
+    state.side_contexts.with(tenant, &context.id, |context| context.ahead = Some(ahead))
 }
 
 /// A log says how much rolled off.
@@ -155,10 +190,13 @@ pub(super) fn forget(
     let gone =
         before.placed().filter(|piece| after.placed().all(|kept| kept.tokens != piece.tokens));
     for piece in gone {
-        let id = state.engine.fragment_id(tenant, root, &piece.tokens);
-        if state.fragment_names.get(tenant, id).is_some() {
-            continue;
-        }
+        forget_tokens(state, tenant, root, &piece.tokens);
+    }
+}
+
+fn forget_tokens(state: &AppState, tenant: &Arc<str>, root: &[TokenId], tokens: &Arc<[TokenId]>) {
+    let id = state.engine.fragment_id(tenant, root, tokens);
+    if state.fragment_names.get(tenant, id).is_none() {
         // A generation may hold it still, or memory ran short: then it goes with the others. Nobody waits
         // for the answer.
         let _ = state.engine.begin_drop(tenant, id);

@@ -53,7 +53,7 @@ async fn upkeep_encodes_ahead_of_the_call() {
     let keeper = tokio::spawn(cento::side::upkeep(state));
     // Whatever the moment, it is the clock of this second, and it is encoded already.
     let mut encoded = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..6 {
         tokio::time::sleep(Duration::from_millis(700)).await;
         let placed = place(&app, compose.clone()).await;
         encoded.push(placed["join"]["encoded_tokens"].as_u64().unwrap());
@@ -61,10 +61,11 @@ async fn upkeep_encodes_ahead_of_the_call() {
         assert!(staleness < 1_500.0, "{staleness} ms");
     }
     keeper.abort();
-    assert!(encoded.iter().filter(|&&tokens| tokens == 0).count() >= 3, "{encoded:?}");
-    // What it replaced is forgotten: the passage, the clock, and one that may be new.
+    assert!(encoded.iter().filter(|&&tokens| tokens == 0).count() >= 5, "{encoded:?}");
+    // What it replaced is forgotten: there are the passage, this second, the one before, the next, and
+    // one that may be new. All in all there were one more at least.
     let listed = call(&app, "GET /v1/fragments", "").await.expect(200);
-    assert!(listed["data"].as_array().unwrap().len() <= 3, "{listed}");
+    assert!(listed["data"].as_array().unwrap().len() <= 5, "{listed}");
 }
 
 #[tokio::test]
