@@ -37,7 +37,8 @@ pub struct SideContextBody {
     pub template: Option<String>,
     /// `clock`: a zone of the IANA database, such as `Europe/Berlin` (default: UTC).
     pub time_zone: Option<String>,
-    /// `clock`: how often it is written anew (default: 1).
+    /// `clock`: how often it is written anew (default: 1), counted from midnight in its zone: one of 60
+    /// changes with the minute.
     pub tick_seconds: Option<f64>,
     /// `feed`, `log`: tokens of all entries. The oldest roll off while any bound is passed; the newest
     /// stays, unless it is too old.
