@@ -10,10 +10,10 @@ mod index;
 mod spares;
 mod store;
 
-use super::{Entry, Figures, Kv, Notice, Origin, Tier, worker::Worker};
-use crate::{Clock, FragmentId};
+use super::{Origin, worker::Worker};
+use crate::Clock;
 use files::{Files, System};
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc};
 use store::Store;
 
 /// Where records are kept, and what records they are.
@@ -55,11 +55,7 @@ pub enum DiskError {
 }
 
 /// A tier on disk. Dropping it is closing it.
-pub struct Disk {
-    worker: Worker,
-    /// Until they are asked for.
-    entries: Vec<Entry>,
-}
+pub type Disk = Worker<Store>;
 
 impl Disk {
     /// Opens the model's folder, made when it is missing, and reads what is there. Blocking.
@@ -78,52 +74,8 @@ impl Disk {
     ) -> Result<Self, DiskError> {
         let dir = config.dir.clone();
         let store = Store::open(config, clock.clone(), files)?;
-        let entries = store.entries();
-        let worker = Worker::start("disk", store, clock).map_err(|source| DiskError::Io {
-            what: "start a thread for",
-            path: dir,
-            source,
-        })?;
-        Ok(Self { worker, entries })
-    }
-}
-
-impl Tier for Disk {
-    fn entries(&mut self) -> Vec<Entry> {
-        std::mem::take(&mut self.entries)
-    }
-
-    fn keep(&mut self, entry: Entry, kv: Kv) -> bool {
-        assert!(!entry.tokens.is_empty(), "a record has tokens");
-        self.worker.queue().keep(entry, kv)
-    }
-
-    fn fetch(&mut self, entry: Entry) {
-        self.worker.queue().fetch(entry);
-    }
-
-    fn remove(&mut self, id: FragmentId, _: usize) {
-        self.worker.queue().remove(id);
-    }
-
-    fn pin(&mut self, id: FragmentId, pinned: bool) {
-        self.worker.queue().pin(id, pinned);
-    }
-
-    fn poll(&mut self) -> Option<Notice> {
-        self.worker.poll()
-    }
-
-    fn wait(&mut self, timeout: Duration) -> Option<Notice> {
-        self.worker.wait(timeout)
-    }
-
-    fn figures(&self) -> Figures {
-        self.worker.queue().figures()
-    }
-
-    fn close(&mut self) {
-        self.worker.close();
+        let cannot = |source| DiskError::Io { what: "start a thread for", path: dir, source };
+        Self::start("disk", store, clock).map_err(cannot)
     }
 }
 

@@ -31,7 +31,7 @@ use std::{
 };
 
 /// The records of one model.
-pub(crate) struct Store {
+pub struct Store {
     files: Box<dyn Files>,
     folder: PathBuf,
     form: Form,
@@ -95,11 +95,6 @@ impl Store {
         };
         store.take_in(found);
         Ok(store)
-    }
-
-    /// Records, least recently used first.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
-        self.index.entries()
     }
 
     /// The latest trouble.
@@ -256,6 +251,12 @@ impl Store {
 }
 
 impl Records for Store {
+    const IN_MEMORY: bool = false;
+
+    fn entries(&self) -> Vec<Entry> {
+        self.index.entries()
+    }
+
     /// Writes a record, unless it is there. `Kept` or `Gone` follows.
     fn keep(&mut self, entry: Entry, kv: &Kv) {
         let (id, pinned) = (entry.id, entry.pinned);
