@@ -10,10 +10,17 @@ mod index;
 mod spares;
 mod store;
 
-use super::{Origin, worker::Worker};
+use super::{
+    origin::{self, Origin},
+    worker::Worker,
+};
 use crate::Clock;
 use files::{Files, System};
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use store::Store;
 
 /// Where records are kept, and what records they are.
@@ -58,6 +65,15 @@ pub enum DiskError {
 pub type Disk = Worker<Store>;
 
 impl Disk {
+    /// Refuses a folder that [`Disk::open`] would refuse for the model with this fingerprint: to be asked
+    /// before it is loaded. Blocking.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn check(dir: &Path, fingerprint: &[u8; 32]) -> Result<(), DiskError> {
+        store::take(dir, &dir.join(origin::folder(fingerprint)), &System).map(drop)
+    }
+
     /// Opens the model's folder, made when it is missing, and reads what is there. Blocking.
     ///
     /// # Errors
