@@ -49,7 +49,8 @@ strip "$gpu"/bin/*
 cp -R models/tests/data "$gpu/tree/models/tests/data"
 # Tests look for their data where they were built.
 printf '%s\n' "$root" >"$gpu/built-in"
-git rev-parse HEAD >"$gpu/commit" 2>/dev/null || echo unknown >"$gpu/commit"
+# Of this checkout, not of a repository that the sources were unpacked in.
+{ [ -e .git ] && git rev-parse HEAD 2>/dev/null; } >"$gpu/commit" || echo unknown >"$gpu/commit"
 if [ -n "${BUNDLE_MODELS:-}" ]; then
     cargo build --release --locked -p cento
     cento=${CARGO_TARGET_DIR:-$root/target}/release/cento

@@ -17,8 +17,8 @@
 #   SKIP="bench-ops sanitizer"   without these
 #   WITH_MODELS=1                fetches the models of golden values where the bundle has none
 #
-# A step that fails does not stop the next; the exit status says whether all went well. NVRTC and cuBLASLt are
-# found by themselves, or in CENTO_CUDA_LIBS.
+# A step that fails does not stop the next; the exit status says whether all went well. Without a GPU there are no
+# steps: that is said at once. NVRTC and cuBLASLt are found by themselves, or in CENTO_CUDA_LIBS.
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -108,6 +108,13 @@ LEAST_SECONDS=8
     nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv 2>&1
 } >"$results/summary.txt"
 cat "$results/summary.txt"
+
+# Every step would fail, and say why at length.
+lacks=$("$here/bin/kernels" cuda::tests::numbers_go_to_the_device 2>&1 | sed -n 's/^REQUIRE_GPU=1, and //p')
+if [ -n "$lacks" ]; then
+    say "no GPU to run on: $lacks"
+    exit 1
+fi
 
 # Right?
 step compile "${COMPILE_SECONDS:-150}" "$here/bin/kernels-it" gpu::every_source --nocapture

@@ -1,7 +1,7 @@
 //! The journal of a run that is not finished: a line for each item done, beside where the result
 //! will be. A run that was stopped in any way goes on where its journal ends.
 
-use crate::record::difference;
+use crate::outcome::difference;
 use anyhow::{Context as _, bail};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{

@@ -12,6 +12,7 @@ mod item;
 mod journal;
 mod measure;
 mod metrics;
+mod outcome;
 mod progress;
 mod prompt;
 mod provenance;

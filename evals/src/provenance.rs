@@ -1,7 +1,7 @@
 //! Where numbers come from: the commit of the code, and the machine.
 
 use serde::{Deserialize, Serialize};
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 /// What code ran where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,22 +17,37 @@ pub(crate) struct Provenance {
 impl Provenance {
     /// Of this program and machine.
     pub(crate) fn here() -> Self {
-        Self { commit: commit().unwrap_or_else(|| "unknown".to_owned()), cpu: cpu() }
+        let commit = commit(Path::new(env!("CARGO_MANIFEST_DIR")));
+        Self { commit: commit.unwrap_or_else(|| "unknown".to_owned()), cpu: cpu() }
     }
 }
 
 /// What counts as code: results may be committed while a long run goes on.
 const CODE: [&str; 4] = ["*.rs", "*.toml", "Cargo.lock", "*.cu"];
 
-fn commit() -> Option<String> {
-    let git = |words: &[&str]| {
+/// This file in a checkout.
+const OWN: &str = "evals/src/provenance.rs";
+
+/// The commit of the checkout whose crate `evals` is in this folder. Where there is no checkout any more,
+/// or another repository has the folder, there is none.
+fn commit(folder: &Path) -> Option<String> {
+    let git = |words: &[&str], paths: &[String]| {
         let mut git = Command::new("git");
-        git.current_dir(env!("CARGO_MANIFEST_DIR")).args(words).arg("--");
-        let out = git.args(CODE.map(|glob| format!(":/{glob}"))).output().ok()?;
+        // Whoever runs this, a hook for instance, may be about another repository.
+        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
+            git.env_remove(variable);
+        }
+        let out = git.current_dir(folder).args(words).arg("--").args(paths).output().ok()?;
         out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
     };
-    let commit = git(&["log", "-1", "--format=%h", "--abbrev=12"]).filter(|id| !id.is_empty())?;
-    let changed = git(&["status", "--porcelain"]).is_none_or(|files| !files.is_empty());
+    let own = git(&["ls-files", "--full-name"], &["src/provenance.rs".to_owned()])?;
+    if own != OWN {
+        return None;
+    }
+    let code = CODE.map(|glob| format!(":/{glob}"));
+    let commit = git(&["log", "-1", "--format=%h", "--abbrev=12"], &code);
+    let commit = commit.filter(|id| !id.is_empty())?;
+    let changed = git(&["status", "--porcelain"], &code).is_none_or(|files| !files.is_empty());
     Some(if changed { format!("{commit}+changed") } else { commit })
 }
 
@@ -42,3 +57,6 @@ fn cpu() -> String {
     let name = name.and_then(|rest| rest.split_once(':')).map(|(_, name)| name.trim().to_owned());
     name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

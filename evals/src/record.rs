@@ -1,9 +1,11 @@
 //! What a run is and what it gave: the header of a journal, its lines, and the result file.
 
-use crate::{backend::Card, metrics::Numbers, provenance::Provenance, summary::Summary};
-use anyhow::{Context as _, bail, ensure};
+use crate::{
+    backend::Card, metrics::Numbers, outcome::Outcome, provenance::Provenance, summary::Summary,
+};
+use anyhow::{bail, ensure};
 use serde::{Deserialize, Serialize};
-use std::{fs, path::Path};
+use std::fmt::Display;
 
 /// Goes up when old files cannot be compared with new ones.
 pub(crate) const FORMAT: u32 = 1;
@@ -56,25 +58,6 @@ pub(crate) struct Record {
     pub(crate) items: Vec<ItemNumbers>,
 }
 
-/// The first field in which another run differs, with both values.
-pub(crate) fn difference<H: Serialize>(own: &H, other: &H) -> Option<String> {
-    let fields = |header: &H| match serde_json::to_value(header) {
-        Ok(serde_json::Value::Object(fields)) => fields,
-        _ => unreachable!("a run's header is an object"),
-    };
-    let (own, others) = (fields(own), fields(other));
-    let differs = own.iter().find(|(name, value)| others.get(*name) != Some(value));
-    differs.map(|(name, value)| format!("{name} is {} there and {value} here", others[name]))
-}
-
-/// Written aside and renamed: a file of this name is always whole.
-pub(crate) fn save(record: &impl Serialize, path: &Path) -> anyhow::Result<()> {
-    let aside = path.with_added_extension("writing");
-    let text = serde_json::to_string(record)?;
-    fs::write(&aside, text + "\n").with_context(|| format!("writing {}", aside.display()))?;
-    fs::rename(&aside, path).with_context(|| format!("writing {}", path.display()))
-}
-
 impl Record {
     /// Of all items' numbers.
     pub(crate) fn of(identity: Identity, items: Vec<ItemNumbers>) -> Self {
@@ -82,27 +65,51 @@ impl Record {
         let summary = Summary::of(&identity, &items);
         Self { complete: true, identity, summary, items }
     }
+}
 
-    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
-        let shown = path.display();
-        let text = fs::read_to_string(path).with_context(|| format!("reading {shown}"))?;
-        let record: Self = serde_json::from_str(&text)
-            .with_context(|| format!("{shown} is no result of this version"))?;
-        let (format, items) = (record.identity.format, record.items.len());
-        ensure!(format == FORMAT, "{shown} has format {format}; this version reads {FORMAT}");
-        let wanted = record.identity.items;
+impl Outcome for Record {
+    type Identity = Identity;
+    type Part = ItemNumbers;
+
+    fn of_parts(identity: Identity, items: Vec<ItemNumbers>) -> anyhow::Result<Self> {
+        let fits = items.iter().any(|item| item.too_long.is_none());
+        let positions = identity.model.context_max;
+        ensure!(fits, "no item fits: the context holds {positions} positions");
+        Ok(Self::of(identity, items))
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn check(&self, shown: &dyn Display) -> anyhow::Result<()> {
+        let Identity { format, items: wanted, arms, .. } = &self.identity;
+        ensure!(*format == FORMAT, "{shown} has format {format}; this version reads {FORMAT}");
+        let (items, arms) = (self.items.len(), arms.len());
         ensure!(
-            record.complete && items == wanted,
+            self.complete && items == *wanted,
             "{shown} is not complete: {items} of {wanted} items"
         );
-        let arms = record.identity.arms.len();
-        if let Some(item) = record
-            .items
-            .iter()
-            .find(|item| item.arms.len() != if item.too_long.is_some() { 0 } else { arms })
-        {
+        let wants = |item: &ItemNumbers| if item.too_long.is_some() { 0 } else { arms };
+        if let Some(item) = self.items.iter().find(|item| item.arms.len() != wants(item)) {
             bail!("{shown}: item {:?} has {} arms, not {arms}", item.id, item.arms.len());
         }
-        Ok(record)
+        Ok(())
+    }
+
+    fn id(item: &ItemNumbers) -> &str {
+        &item.id
+    }
+
+    fn line(identity: &Identity, item: &ItemNumbers) -> String {
+        if let Some(needs) = item.too_long {
+            let limit = identity.model.context_max;
+            return format!("{}: left out, it needs {needs} positions of {limit}", item.id);
+        }
+        let arm = |(name, numbers): (&String, &Numbers)| {
+            format!("{name} F1 {:.2} NLL {:.2} KL {:.3}", numbers.f1, numbers.nll, numbers.kl_first)
+        };
+        let arms: Vec<_> = identity.arms.iter().zip(&item.arms).map(arm).collect();
+        format!("{} · {}", item.id, arms.join(" · "))
     }
 }

@@ -4,16 +4,14 @@ use crate::{
     arm::{Arm, KV, Way},
     backend::{Backend, Http, Local},
     item::Item,
-    journal::{self, Journal},
     measure::{ALTERNATIVES, Measure},
-    metrics::Numbers,
-    progress::Progress,
+    outcome,
     prompt::Texts,
     provenance::Provenance,
-    record::{FORMAT, Identity, ItemNumbers, Record, difference, save},
+    record::{FORMAT, Identity, Record},
     tasks::Task,
 };
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use std::path::{Path, PathBuf};
 
 /// What to measure.
@@ -74,10 +72,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         bail!("{other}: a server has KV in one format, its own");
     }
     let items = task.items(args.seed, args.n, args.fragments, args.data)?;
-    let folder = args.json.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        ensure!(folder.is_dir(), "--json: there is no folder {}", folder.display());
-    }
+    outcome::check_folder(&args.json)?;
     let texts = Texts::open(&args.model)?;
     let mut backend: Box<dyn Backend> = match &args.server {
         Some(url) => Box::new(Http::open(url, args.api_key, &args.model)?),
@@ -109,53 +104,8 @@ pub(crate) fn measured(
     items: &[Item],
     path: &Path,
 ) -> anyhow::Result<Record> {
-    if path.exists() {
-        let record = Record::load(path)?;
-        if let Some(difference) = difference(&identity, &record.identity) {
-            let path = path.display();
-            bail!("{path} is of another run: {difference}; remove it or name another --json");
-        }
-        eprintln!("{} is complete already", path.display());
-        return Ok(record);
-    }
-    let mut journal = Journal::<ItemNumbers>::open(path, &identity)?;
-    let done = journal.done.len();
-    let agrees = journal.done.iter().zip(items).all(|(done, item)| done.id == item.id);
-    ensure!(
-        agrees && done <= items.len(),
-        "{} holds other items than this run makes",
-        journal::path(path).display()
-    );
-    let progress = Progress::start(done, items.len());
-    for (at, item) in items.iter().enumerate().skip(done) {
-        let numbers = measure.item(item)?;
-        let line = line(&identity, &numbers);
-        journal.add(numbers)?;
-        progress.tell(at + 1, &line);
-    }
-    let too_long = journal.done.iter().filter(|item| item.too_long.is_some()).count();
-    ensure!(
-        too_long < items.len(),
-        "no item fits: the context holds {} positions",
-        identity.model.context_max
-    );
-    let record = Record::of(identity, std::mem::take(&mut journal.done));
-    save(&record, path)?;
-    journal.remove().context("the result is written, its journal is left")?;
-    Ok(record)
-}
-
-/// One item in a line.
-fn line(identity: &Identity, item: &ItemNumbers) -> String {
-    if let Some(needs) = item.too_long {
-        let limit = identity.model.context_max;
-        return format!("{}: left out, it needs {needs} positions of {limit}", item.id);
-    }
-    let arm = |(name, numbers): (&String, &Numbers)| {
-        format!("{name} F1 {:.2} NLL {:.2} KL {:.3}", numbers.f1, numbers.nll, numbers.kl_first)
-    };
-    let arms: Vec<_> = identity.arms.iter().zip(&item.arms).map(arm).collect();
-    format!("{} · {}", item.id, arms.join(" · "))
+    let ids: Vec<_> = items.iter().map(|item| item.id.clone()).collect();
+    outcome::measured(identity, &ids, path, |at| measure.item(&items[at]))
 }
 
 /// The table of a run, as the report has it.

@@ -35,7 +35,9 @@ pub use device::{DeviceChoice, UnknownDevice};
 pub use gguf::Gguf;
 pub use gpu::{GpuDecoder, RandomModel};
 pub use kernels::{Isa, KvDtype};
-pub use load::{KV_VERSION, LoadOptions, Loaded, ModelInfo, load, load_text, physical_cores};
+pub use load::{
+    KV_VERSION, LoadOptions, Loaded, ModelInfo, Opened, load, load_text, physical_cores,
+};
 pub use load_error::LoadError;
 pub use model::{Batch, Choices, Model, ModelLost, ModelShape, TokenId, Weight};
 pub use narrow::emptied;

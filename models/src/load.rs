@@ -5,8 +5,9 @@ use crate::device::open_gpu;
 use crate::parts::Parts;
 use crate::source::Source;
 use crate::{
-    AnyDecoder, Decoder, DeviceChoice, GpuDecoder, LoadError, Model, ModelShape, Tokenizer, Turns,
+    AnyDecoder, Decoder, DeviceChoice, GpuDecoder, LoadError, ModelShape, Tokenizer, Turns, gpu,
 };
+use kernels::cuda::{Gpu, GpuError};
 use kernels::{Cpu, Isa, KvDtype, KvLayout, KvPool, PAGE_ROWS_MAX, Refine};
 use std::path::Path;
 use std::sync::Arc;
@@ -109,21 +110,107 @@ impl ModelInfo {
     }
 }
 
+/// A model whose files were read through, and whose weights are not loaded: whoever would refuse it can
+/// do so before that wait.
+#[derive(Debug)]
+pub struct Opened {
+    source: Source,
+    options: LoadOptions,
+    tokenizer: Arc<Tokenizer>,
+    turns: Turns,
+    place: Place,
+    fingerprint: [u8; 32],
+}
+
+/// Where a model is to run.
+#[derive(Debug)]
+enum Place {
+    Gpu(Gpu),
+    /// Where the choice was ours, the GPU that could not be opened.
+    Cpu(Option<GpuError>),
+}
+
 /// Loads a `.gguf` file, a `.safetensors` file beside its `config.json` and `tokenizer.json`, or a
 /// Hugging Face folder of these.
 ///
 /// # Errors
 /// Names the file, key or tensor that is wrong.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
-    let source = Source::open(path)?;
-    let (tokenizer, turns) = text(&source)?;
-    let (decoder, info) = anywhere(&source, options, &tokenizer.fingerprint())?;
-    let (tokens, rows) = (tokenizer.vocab(), decoder.shape().vocab);
-    if tokens > rows {
-        let what = format!("has {tokens} tokens, the model has embeddings for {rows}");
-        return Err(LoadError::Tokenizer(what));
+    Opened::new(path, options)?.load()
+}
+
+impl Opened {
+    /// Opens what [`load`] loads.
+    ///
+    /// # Errors
+    /// As [`load`], but for what is found out with tensors in memory.
+    pub fn new(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+        let source = Source::open(path)?;
+        let (tokenizer, turns) = text(&source)?;
+        let (_, description) = describe(&source, options)?;
+        let (tokens, rows) = (tokenizer.vocab(), description.vocab);
+        if tokens > rows {
+            let what = format!("has {tokens} tokens, the model has embeddings for {rows}");
+            return Err(LoadError::Tokenizer(what));
+        }
+        let place = match options.device {
+            DeviceChoice::Cpu => Place::Cpu(None),
+            DeviceChoice::Cuda(number) => Place::Gpu(open_gpu(number)?),
+            DeviceChoice::Auto => {
+                open_gpu(0).map_or_else(|error| Place::Cpu(Some(error)), Place::Gpu)
+            }
+        };
+        let fingerprint = if let Place::Gpu(_) = place {
+            gpu::fingerprint(&source, options, &tokenizer.fingerprint())
+        } else {
+            pages(options, &kv_layout(options, &description)?)?;
+            fingerprint(&source, options, &tokenizer.fingerprint())?
+        };
+        let options = options.clone();
+        Ok(Self { source, options, tokenizer, turns, place, fingerprint })
     }
-    Ok(Loaded { decoder, tokenizer, turns, info })
+
+    /// The model's fingerprint, unless it finds no room on the GPU and the choice is ours.
+    pub fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
+    }
+
+    /// Loads the weights. Where the choice is ours a GPU that cannot have them is no error: the report
+    /// says why.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(self) -> Result<Loaded, LoadError> {
+        let (decoder, info) = match &self.place {
+            Place::Cpu(instead_of) => self.on_cpu(self.fingerprint, instead_of.as_ref())?,
+            Place::Gpu(gpu) => match self.on_gpu(gpu) {
+                Err(LoadError::Gpu(error)) if self.options.device == DeviceChoice::Auto => {
+                    let tokenizer = self.tokenizer.fingerprint();
+                    let fingerprint = fingerprint(&self.source, &self.options, &tokenizer)?;
+                    self.on_cpu(fingerprint, Some(&error))?
+                }
+                loaded => loaded?,
+            },
+        };
+        Ok(Loaded { decoder, tokenizer: self.tokenizer, turns: self.turns, info })
+    }
+
+    fn on_gpu(&self, gpu: &Gpu) -> Result<(AnyDecoder, ModelInfo), LoadError> {
+        let (decoder, mut info) =
+            GpuDecoder::of_source(gpu, &self.source, &self.options, self.fingerprint)?;
+        info.notes.push(UNPROVEN.to_owned());
+        Ok((AnyDecoder::Gpu(Box::new(decoder)), info))
+    }
+
+    fn on_cpu(
+        &self,
+        fingerprint: [u8; 32],
+        instead_of: Option<&GpuError>,
+    ) -> Result<(AnyDecoder, ModelInfo), LoadError> {
+        let (decoder, mut info) = decoder(&self.source, &self.options, fingerprint)?;
+        info.notes.extend(instead_of.map(|error| format!("not on a GPU: {error}")));
+        Ok((AnyDecoder::Cpu(Box::new(decoder)), info))
+    }
 }
 
 /// The tokenizer and the chat template alone: what a client of a server needs that sends tokens.
@@ -154,69 +241,26 @@ impl Decoder {
         options: &LoadOptions,
         tokenizer_fingerprint: &[u8; 32],
     ) -> Result<(Self, ModelInfo), LoadError> {
-        decoder(&Source::open(path)?, options, tokenizer_fingerprint)
-    }
-}
-
-/// A decoder where the options say. Where the choice is ours a GPU that cannot have it is no error:
-/// the report says why.
-fn anywhere(
-    source: &Source,
-    options: &LoadOptions,
-    tokenizer_fingerprint: &[u8; 32],
-) -> Result<(AnyDecoder, ModelInfo), LoadError> {
-    let on_cpu = || -> Result<(AnyDecoder, ModelInfo), LoadError> {
-        let (decoder, info) = decoder(source, options, tokenizer_fingerprint)?;
-        Ok((AnyDecoder::Cpu(Box::new(decoder)), info))
-    };
-    let on_gpu = |number| -> Result<(AnyDecoder, ModelInfo), LoadError> {
-        let gpu = open_gpu(number)?;
-        let (decoder, mut info) =
-            GpuDecoder::of_source(&gpu, source, options, tokenizer_fingerprint)?;
-        info.notes.push(UNPROVEN.to_owned());
-        Ok((AnyDecoder::Gpu(Box::new(decoder)), info))
-    };
-    match options.device {
-        DeviceChoice::Cpu => on_cpu(),
-        DeviceChoice::Cuda(number) => on_gpu(number),
-        DeviceChoice::Auto => match on_gpu(0) {
-            Err(LoadError::Gpu(error)) => {
-                let (decoder, mut info) = on_cpu()?;
-                info.notes.push(format!("not on a GPU: {error}"));
-                Ok((decoder, info))
-            }
-            loaded => loaded,
-        },
+        let source = Source::open(path)?;
+        let fingerprint = fingerprint(&source, options, tokenizer_fingerprint)?;
+        decoder(&source, options, fingerprint)
     }
 }
 
 fn decoder(
     source: &Source,
     options: &LoadOptions,
-    tokenizer_fingerprint: &[u8; 32],
+    fingerprint: [u8; 32],
 ) -> Result<(Decoder, ModelInfo), LoadError> {
-    let isa = options.isa.unwrap_or_else(Isa::best);
-    if !isa.is_available() {
-        return Err(LoadError::BadOption(format!("this machine has no {isa}")));
-    }
+    let isa = isa(options)?;
     let threads = if options.threads == 0 { physical_cores() } else { options.threads };
-    let (arch, mut description) = source.describe()?;
-    if options.fine_activations {
-        description.refine = Refine::Always;
-    }
+    let (arch, description) = describe(source, options)?;
     let context_max = context_max(options, &description)?;
+    let layout = kv_layout(options, &description)?;
+    let pages = pages(options, &layout)?;
     let cpu = Cpu::new(threads, isa);
     let parts = Parts::load(&cpu, &description, source.weights())?;
-    let kv = pool(options, &description)?;
-    let mut hasher = blake3::Hasher::new();
-    // Pages cut sums over keys, and each instruction set rounds in its own way.
-    let (page_rows, kv_dtype) = (options.page_rows, options.kv_dtype);
-    hasher.update(format!("cento kv {KV_VERSION} {kv_dtype:?} {page_rows} {isa}\n").as_bytes());
-    if options.fine_activations {
-        hasher.update(b"fine activations\n");
-    }
-    hasher.update(tokenizer_fingerprint);
-    source.hash(&mut hasher);
+    let kv = KvPool::new(layout, pages).map_err(|error| LoadError::BadOption(error.to_string()))?;
     let shape = ModelShape {
         vocab: description.vocab,
         context_max,
@@ -227,12 +271,52 @@ fn decoder(
         row_bytes: kv.layout().bytes_of(1),
         batch_rows_max: options.batch_rows_max,
         logits_rows_max: logits_rows_max(options, &description),
-        fingerprint: *hasher.finalize().as_bytes(),
+        fingerprint,
     };
     let info = source.info(arch, &description, isa.to_string());
     let mut decoder = Decoder::new(cpu, description, parts, kv, shape);
     decoder.share_reads(options.share_reads);
     Ok((decoder, info))
+}
+
+/// Hash over everything a KV byte depends on besides tokens. Reads the files through.
+fn fingerprint(
+    source: &Source,
+    options: &LoadOptions,
+    tokenizer: &[u8; 32],
+) -> Result<[u8; 32], LoadError> {
+    let mut hasher = blake3::Hasher::new();
+    // Pages cut sums over keys, and each instruction set rounds in its own way.
+    let (page_rows, kv_dtype, isa) = (options.page_rows, options.kv_dtype, isa(options)?);
+    hasher.update(format!("cento kv {KV_VERSION} {kv_dtype:?} {page_rows} {isa}\n").as_bytes());
+    if options.fine_activations {
+        hasher.update(b"fine activations\n");
+    }
+    hasher.update(tokenizer);
+    source.hash(&mut hasher);
+    Ok(*hasher.finalize().as_bytes())
+}
+
+fn isa(options: &LoadOptions) -> Result<Isa, LoadError> {
+    let isa = options.isa.unwrap_or_else(Isa::best);
+    if isa.is_available() {
+        return Ok(isa);
+    }
+    Err(LoadError::BadOption(format!("this machine has no {isa}")))
+}
+
+/// The architecture's name, and what to run; refuses options that do not go with it.
+pub(crate) fn describe(
+    source: &Source,
+    options: &LoadOptions,
+) -> Result<(String, Description), LoadError> {
+    let (arch, mut description) = source.describe()?;
+    if options.fine_activations {
+        description.refine = Refine::Always;
+    }
+    context_max(options, &description)?;
+    kv_layout(options, &description)?;
+    Ok((arch, description))
 }
 
 pub(crate) fn context_max(
@@ -277,15 +361,13 @@ pub(crate) fn kv_layout(
 }
 
 /// As many pages as the bytes allow.
-fn pool(options: &LoadOptions, description: &Description) -> Result<KvPool, LoadError> {
-    let layout = kv_layout(options, description)?;
-    let bad = |what: String| LoadError::BadOption(what);
-    let pages = options.kv_bytes / layout.page_bytes();
-    if pages == 0 {
-        let (bytes, page) = (options.kv_bytes, layout.page_bytes());
-        return Err(bad(format!("{bytes} bytes for KV hold no page of {page} bytes")));
+fn pages(options: &LoadOptions, layout: &KvLayout) -> Result<usize, LoadError> {
+    let (bytes, page) = (options.kv_bytes, layout.page_bytes());
+    if bytes < page {
+        let what = format!("{bytes} bytes for KV hold no page of {page} bytes");
+        return Err(LoadError::BadOption(what));
     }
-    KvPool::new(layout, pages.min(u32::MAX as usize)).map_err(|error| bad(error.to_string()))
+    Ok((bytes / page).min(u32::MAX as usize))
 }
 
 /// Physical cores of this machine that this process may use; at least 1.

@@ -8,7 +8,7 @@ use engine::{
     Config, Disk, DiskConfig, Engine, Event, Host, Layered, Origin, Request, SHARED_ROWS_MIN,
     Shared, SharedConfig, StoreUrl, Summary, Tier,
 };
-use models::{LoadOptions, Loaded, Model as _, ModelInfo, TokenId, Tokenizer, Turns};
+use models::{LoadOptions, Loaded, Model as _, ModelInfo, Opened, TokenId, Tokenizer, Turns};
 use std::{
     sync::{Arc, mpsc},
     time::Duration,
@@ -16,6 +16,11 @@ use std::{
 
 /// Longest silence of the engine before a command gives up.
 const SILENCE_MAX: Duration = Duration::from_mins(10);
+
+/// Which setting an error is about.
+const CACHE_DIR: &str = "--cache-dir";
+/// The same.
+const CACHE_URL: &str = "--cache-url";
 
 /// An engine and what turns text into its tokens and back.
 pub struct Local {
@@ -38,6 +43,14 @@ pub(crate) struct Answer {
 
 /// Fetches the model where needed, and loads it.
 pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
+    load_checked(config, |_| Ok(()))
+}
+
+/// The same, with what can be refused between reading the files and the wait for the weights.
+pub(crate) fn load_checked(
+    config: &EngineConfig,
+    check: impl FnOnce(&Opened) -> anyhow::Result<()>,
+) -> anyhow::Result<Loaded> {
     let path = models::catalogue::fetch(&config.model, &mut FetchProgress::new())?;
     let defaults = LoadOptions::default();
     let options = LoadOptions {
@@ -50,8 +63,10 @@ pub fn load(config: &EngineConfig) -> anyhow::Result<Loaded> {
         context_max: config.context,
         ..defaults
     };
-    let loaded = models::load(&path, &options);
-    let loaded = loaded.with_context(|| format!("loading {}", path.display()))?;
+    let opened = Opened::new(&path, &options);
+    let opened = opened.with_context(|| format!("loading {}", path.display()))?;
+    check(&opened)?;
+    let loaded = opened.load().with_context(|| format!("loading {}", path.display()))?;
     for note in &loaded.info.notes {
         tracing::info!("{note}");
     }
@@ -99,6 +114,18 @@ pub(crate) fn fragment_names(loaded: &Loaded, config: &ServeConfig) -> FragmentN
     disk.map_or_else(FragmentNames::new, |disk| FragmentNames::kept_in(&disk.folder()))
 }
 
+/// Refuses a shared store that [`tier`] would refuse.
+pub(crate) fn check_store(config: &ServeConfig) -> anyhow::Result<()> {
+    let url = config.cache_url.as_ref();
+    url.map_or(Ok(()), StoreUrl::check).context(CACHE_URL)
+}
+
+/// Refuses a folder on disk that [`tier`] would refuse for this model.
+pub(crate) fn check_disk(opened: &Opened, config: &ServeConfig) -> anyhow::Result<()> {
+    let check = |cache: &CacheConfig| Disk::check(&cache.dir, opened.fingerprint());
+    config.cache.as_ref().map_or(Ok(()), check).context(CACHE_DIR)
+}
+
 fn origin(loaded: &Loaded, config: &ServeConfig) -> Origin {
     Origin::new(loaded.decoder.shape(), &loaded.info.name, config.engine.kv_dtype)
 }
@@ -109,12 +136,12 @@ fn disk_config(loaded: &Loaded, config: &ServeConfig) -> Option<DiskConfig> {
 }
 
 fn disk(config: DiskConfig) -> anyhow::Result<Box<dyn Tier>> {
-    Ok(Box::new(Disk::open(config, Time::system().clock()).context("--cache-dir")?))
+    Ok(Box::new(Disk::open(config, Time::system().clock()).context(CACHE_DIR)?))
 }
 
 fn shared(url: &StoreUrl, origin: Origin) -> anyhow::Result<Box<dyn Tier>> {
     let config = SharedConfig { url: url.clone(), origin, rows_min: SHARED_ROWS_MIN };
-    Ok(Box::new(Shared::open(config, Time::system().clock()).context("--cache-url")?))
+    Ok(Box::new(Shared::open(config, Time::system().clock()).context(CACHE_URL)?))
 }
 
 impl Local {

@@ -10,10 +10,17 @@ mod index;
 mod spares;
 mod store;
 
-use super::{Entry, Figures, Kv, Notice, Origin, Tier, worker::Worker};
-use crate::{Clock, FragmentId};
+use super::{
+    origin::{self, Origin},
+    worker::Worker,
+};
+use crate::Clock;
 use files::{Files, System};
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use store::Store;
 
 /// Where records are kept, and what records they are.
@@ -55,13 +62,18 @@ pub enum DiskError {
 }
 
 /// A tier on disk. Dropping it is closing it.
-pub struct Disk {
-    worker: Worker,
-    /// Until they are asked for.
-    entries: Vec<Entry>,
-}
+pub type Disk = Worker<Store>;
 
 impl Disk {
+    /// Refuses a folder that [`Disk::open`] would refuse for the model with this fingerprint: to be asked
+    /// before it is loaded. Blocking.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn check(dir: &Path, fingerprint: &[u8; 32]) -> Result<(), DiskError> {
+        store::take(dir, &dir.join(origin::folder(fingerprint)), &System).map(drop)
+    }
+
     /// Opens the model's folder, made when it is missing, and reads what is there. Blocking.
     ///
     /// # Errors
@@ -78,52 +90,8 @@ impl Disk {
     ) -> Result<Self, DiskError> {
         let dir = config.dir.clone();
         let store = Store::open(config, clock.clone(), files)?;
-        let entries = store.entries();
-        let worker = Worker::start("disk", store, clock).map_err(|source| DiskError::Io {
-            what: "start a thread for",
-            path: dir,
-            source,
-        })?;
-        Ok(Self { worker, entries })
-    }
-}
-
-impl Tier for Disk {
-    fn entries(&mut self) -> Vec<Entry> {
-        std::mem::take(&mut self.entries)
-    }
-
-    fn keep(&mut self, entry: Entry, kv: Kv) -> bool {
-        assert!(!entry.tokens.is_empty(), "a record has tokens");
-        self.worker.queue().keep(entry, kv)
-    }
-
-    fn fetch(&mut self, entry: Entry) {
-        self.worker.queue().fetch(entry);
-    }
-
-    fn remove(&mut self, id: FragmentId, _: usize) {
-        self.worker.queue().remove(id);
-    }
-
-    fn pin(&mut self, id: FragmentId, pinned: bool) {
-        self.worker.queue().pin(id, pinned);
-    }
-
-    fn poll(&mut self) -> Option<Notice> {
-        self.worker.poll()
-    }
-
-    fn wait(&mut self, timeout: Duration) -> Option<Notice> {
-        self.worker.wait(timeout)
-    }
-
-    fn figures(&self) -> Figures {
-        self.worker.queue().figures()
-    }
-
-    fn close(&mut self) {
-        self.worker.close();
+        let cannot = |source| DiskError::Io { what: "start a thread for", path: dir, source };
+        Self::start("disk", store, clock).map_err(cannot)
     }
 }
 

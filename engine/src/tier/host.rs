@@ -9,15 +9,13 @@
 
 mod store;
 
-use super::{Entry, Figures, Kv, Notice, Tier, worker::Worker};
-use crate::{Clock, FragmentId};
-use std::{io, sync::Arc, time::Duration};
+use super::worker::Worker;
+use crate::Clock;
+use std::{io, sync::Arc};
 use store::Store;
 
 /// A tier in memory. What it keeps is gone when the process ends.
-pub struct Host {
-    worker: Worker,
-}
+pub type Host = Worker<Store>;
 
 impl Host {
     /// An empty tier whose records may take so many bytes. What waits to be hashed is not counted.
@@ -25,56 +23,13 @@ impl Host {
     /// # Errors
     /// The machine has no thread to give.
     pub fn open(bytes_max: u64, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        Ok(Self { worker: Worker::start("host", Store::new(bytes_max), clock)? })
+        Self::start("host", Store::new(bytes_max), clock)
     }
 
     /// The same without a thread: work is done when notices are asked for. For simulators, in which
     /// nothing may depend on threads.
     pub fn stepwise(bytes_max: u64, clock: Arc<dyn Clock>) -> Self {
-        Self { worker: Worker::stepwise("host", Store::new(bytes_max), clock) }
-    }
-}
-
-impl Tier for Host {
-    fn entries(&mut self) -> Vec<Entry> {
-        Vec::new()
-    }
-
-    fn keep(&mut self, entry: Entry, kv: Kv) -> bool {
-        assert!(!entry.tokens.is_empty(), "a record has tokens");
-        self.worker.queue().keep(entry, kv)
-    }
-
-    fn fetch(&mut self, entry: Entry) {
-        self.worker.queue().fetch(entry);
-    }
-
-    fn remove(&mut self, id: FragmentId, _: usize) {
-        self.worker.queue().remove(id);
-    }
-
-    fn pin(&mut self, id: FragmentId, pinned: bool) {
-        self.worker.queue().pin(id, pinned);
-    }
-
-    fn poll(&mut self) -> Option<Notice> {
-        self.worker.poll()
-    }
-
-    fn wait(&mut self, timeout: Duration) -> Option<Notice> {
-        self.worker.wait(timeout)
-    }
-
-    fn figures(&self) -> Figures {
-        self.worker.queue().figures()
-    }
-
-    fn figures_host(&self) -> Figures {
-        self.figures()
-    }
-
-    fn close(&mut self) {
-        self.worker.close();
+        Self::without_thread("host", Store::new(bytes_max), clock)
     }
 }
 

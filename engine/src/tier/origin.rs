@@ -32,9 +32,14 @@ impl Origin {
 
     /// Name of the folder for records of this origin. The whole fingerprint is in every record.
     pub(crate) fn folder(&self) -> String {
-        let fingerprint = blake3::Hash::from_bytes(self.fingerprint).to_hex();
-        fingerprint[..FOLDER_DIGITS].to_owned()
+        folder(&self.fingerprint)
     }
+}
+
+/// Name of the folder for records of the model with this fingerprint.
+pub(crate) fn folder(fingerprint: &[u8; 32]) -> String {
+    let fingerprint = blake3::Hash::from_bytes(*fingerprint).to_hex();
+    fingerprint[..FOLDER_DIGITS].to_owned()
 }
 
 /// Digits of the fingerprint that tell models apart at a glance.

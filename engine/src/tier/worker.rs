@@ -1,8 +1,8 @@
-//! Who does what a tier's queue holds: a thread over the tier's records, or, where nothing may
-//! depend on threads, whoever asks for notices.
+//! A tier of a queue and of who does what it holds: a thread over the tier's records, or, where
+//! nothing may depend on threads, whoever asks for notices.
 
 use super::{
-    Entry, Figures, Kv, Notice,
+    Entry, Figures, Kv, Notice, Tier,
     queue::{Ending, Job, Queue},
 };
 use crate::{Clock, FragmentId};
@@ -14,7 +14,13 @@ use std::{
 };
 
 /// Records that one thread at a time works on.
-pub(crate) trait Records: Send + 'static {
+pub trait Records: Send + 'static {
+    /// They are in this machine's memory.
+    const IN_MEMORY: bool;
+
+    /// What is there at first, least recently used first.
+    fn entries(&self) -> Vec<Entry>;
+
     /// Takes a record. `Kept` or `Gone` follows.
     fn keep(&mut self, entry: Entry, kv: &Kv);
 
@@ -30,22 +36,25 @@ pub(crate) trait Records: Send + 'static {
     /// What came of the calls since the last time.
     fn take_notices(&mut self) -> Vec<Notice>;
 
+    /// What is there, and what went wrong.
     fn figures(&self) -> Figures;
 }
 
 /// The loop's side of a tier: a queue, and who empties it.
-pub(crate) struct Worker {
+pub struct Worker<R: Records> {
     /// Whose: "disk".
     tier: &'static str,
+    /// What was there at first, until it is asked for.
+    entries: Vec<Entry>,
     queue: Arc<Queue>,
-    hands: Hands,
+    hands: Hands<R>,
 }
 
-enum Hands {
+enum Hands<R> {
     Thread(JoinHandle<()>),
     /// Whoever asks for a notice does a job every second time, so that some are always under way.
     Caller {
-        records: Box<dyn Records>,
+        records: R,
         clock: Arc<dyn Clock>,
         is_turn: bool,
     },
@@ -53,16 +62,17 @@ enum Hands {
     Gone,
 }
 
-impl Worker {
+impl<R: Records> Worker<R> {
     /// With a thread of its own.
     ///
     /// # Errors
     /// The machine has no thread to give.
     pub(crate) fn start(
         tier: &'static str,
-        mut records: impl Records,
+        mut records: R,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
+        let entries = records.entries();
         let queue = Arc::new(Queue::new(records.figures()));
         let ending = Ending(queue.clone());
         let thread = thread::Builder::new().name(format!("{tier} tier")).spawn(move || {
@@ -70,43 +80,67 @@ impl Worker {
                 work(&ending.0, &mut records, job, &*clock);
             }
         })?;
-        Ok(Self { tier, queue, hands: Hands::Thread(thread) })
+        Ok(Self { tier, entries, queue, hands: Hands::Thread(thread) })
     }
 
     /// Without one: the same jobs in the same order, whatever the machine does.
-    pub(crate) fn stepwise(
-        tier: &'static str,
-        records: impl Records,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub(crate) fn without_thread(tier: &'static str, records: R, clock: Arc<dyn Clock>) -> Self {
+        let entries = records.entries();
         let queue = Arc::new(Queue::new(records.figures()));
-        let hands = Hands::Caller { records: Box::new(records), clock, is_turn: false };
-        Self { tier, queue, hands }
+        let hands = Hands::Caller { records, clock, is_turn: false };
+        Self { tier, entries, queue, hands }
+    }
+}
+
+impl<R: Records> Tier for Worker<R> {
+    fn entries(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.entries)
     }
 
-    pub(crate) fn queue(&self) -> &Queue {
-        &self.queue
+    fn keep(&mut self, entry: Entry, kv: Kv) -> bool {
+        assert!(!entry.tokens.is_empty(), "a record has tokens");
+        self.queue.keep(entry, kv)
     }
 
-    pub(crate) fn poll(&mut self) -> Option<Notice> {
+    fn fetch(&mut self, entry: Entry) {
+        self.queue.fetch(entry);
+    }
+
+    fn remove(&mut self, id: FragmentId, _: usize) {
+        self.queue.remove(id);
+    }
+
+    fn pin(&mut self, id: FragmentId, pinned: bool) {
+        self.queue.pin(id, pinned);
+    }
+
+    fn poll(&mut self) -> Option<Notice> {
         if let Hands::Caller { records, clock, is_turn } = &mut self.hands {
             *is_turn = !*is_turn;
             if *is_turn && let Some(job) = self.queue.try_next() {
-                work(&self.queue, &mut **records, job, &**clock);
+                work(&self.queue, records, job, &**clock);
             }
         }
         self.queue.poll()
     }
 
-    pub(crate) fn wait(&mut self, timeout: Duration) -> Option<Notice> {
+    fn wait(&mut self, timeout: Duration) -> Option<Notice> {
         match self.hands {
             Hands::Caller { .. } => self.poll().or_else(|| self.poll()),
             Hands::Thread(_) | Hands::Gone => self.queue.wait(timeout),
         }
     }
 
+    fn figures(&self) -> Figures {
+        self.queue.figures()
+    }
+
+    fn figures_host(&self) -> Figures {
+        if R::IN_MEMORY { self.figures() } else { Figures::default() }
+    }
+
     /// Does what is left to do, and stops.
-    pub(crate) fn close(&mut self) {
+    fn close(&mut self) {
         self.queue.close();
         match std::mem::replace(&mut self.hands, Hands::Gone) {
             Hands::Thread(thread) => {
@@ -119,7 +153,7 @@ impl Worker {
             }
             Hands::Caller { mut records, clock, .. } => {
                 while let Some(job) = self.queue.try_next() {
-                    work(&self.queue, &mut *records, job, &*clock);
+                    work(&self.queue, &mut records, job, &*clock);
                 }
                 self.queue.end();
             }
@@ -128,14 +162,14 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl<R: Records> Drop for Worker<R> {
     fn drop(&mut self) {
         self.close();
     }
 }
 
 /// Does one job, and tells the loop.
-fn work(queue: &Queue, records: &mut dyn Records, job: Job, clock: &dyn Clock) {
+fn work(queue: &Queue, records: &mut impl Records, job: Job, clock: &dyn Clock) {
     let (id, mut answer) = (job.id(), None);
     match job {
         Job::Fetch(entry) => {

@@ -8,6 +8,7 @@ mod table;
 
 use crate::{
     journal,
+    outcome::Outcome as _,
     record::Record,
     swaps::{KIND, Record as SwapsRecord},
 };

@@ -4,8 +4,9 @@ use super::{Args, Results, run};
 use crate::{
     backend::Card,
     metrics::Numbers,
+    outcome::save,
     provenance::Provenance,
-    record::{FORMAT, Identity, ItemNumbers, Record, save},
+    record::{FORMAT, Identity, ItemNumbers, Record},
 };
 use std::{fs, path::Path};
 

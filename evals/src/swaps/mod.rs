@@ -18,8 +18,8 @@ pub(crate) use record::{Identity, KIND, Numbers, Record};
 pub(crate) use story::Said;
 
 use crate::{
-    chance::Chance, journal::Journal, measure::ALTERNATIVES, progress::Progress, prompt::Texts,
-    provenance::Provenance, record::difference, tasks::words,
+    chance::Chance, measure::ALTERNATIVES, outcome, prompt::Texts, provenance::Provenance,
+    tasks::words,
 };
 use anyhow::{Context as _, bail, ensure};
 use arms::Arm;
@@ -27,7 +27,7 @@ use clap::ValueEnum;
 use drive::Stepped;
 use engine::JoinPolicy;
 use measure::Measure;
-use record::{FORMAT, StoryNumbers};
+use record::FORMAT;
 use std::path::{Path, PathBuf};
 use story::Story;
 
@@ -91,10 +91,7 @@ impl Task {
 /// Measures what is not measured yet, and writes the result.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let stories = stories(args)?;
-    let folder = args.json.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        ensure!(folder.is_dir(), "--json: there is no folder {}", folder.display());
-    }
+    outcome::check_folder(&args.json)?;
     let texts = Texts::open(&args.model)?;
     let mut stepped = Stepped::open(&args.model, args.threads)?;
     let arms = Arm::all(&args.policy);
@@ -149,31 +146,10 @@ fn measured(
     stories: &[Story],
     path: &Path,
 ) -> anyhow::Result<Record> {
-    let shown = path.display();
-    if path.exists() {
-        let record = Record::load(path)?;
-        if let Some(difference) = difference(&identity, &record.identity) {
-            bail!("{shown} is of another run: {difference}; remove it or name another --json");
-        }
-        eprintln!("{shown} is complete already");
-        return Ok(record);
-    }
-    let mut journal = Journal::<StoryNumbers>::open(path, &identity)?;
-    let done = journal.done.len();
-    let agrees = journal.done.iter().zip(stories).all(|(done, story)| done.id == story.id());
-    ensure!(agrees && done <= stories.len(), "the journal of {shown} holds other stories");
-    let progress = Progress::start(done, stories.len());
-    for (at, story) in stories.iter().enumerate().skip(done) {
-        let numbers = measure.story(story).with_context(|| format!("story {}", story.id()))?;
-        let line = numbers.line(&identity.arms);
-        journal.add(numbers)?;
-        progress.tell(at + 1, &line);
-    }
-    let stories = std::mem::take(&mut journal.done);
-    let record = Record { complete: true, kind: KIND.to_owned(), identity, stories };
-    crate::record::save(&record, path)?;
-    journal.remove().context("the result is written, its journal is left")?;
-    Ok(record)
+    let ids: Vec<_> = stories.iter().map(Story::id).collect();
+    outcome::measured(identity, &ids, path, |at| {
+        measure.story(&stories[at]).with_context(|| format!("story {}", ids[at]))
+    })
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 //! file, which `kind` tells from those of other runs.
 
 use super::story::Said;
-use crate::{backend::Card, provenance::Provenance};
-use anyhow::{Context as _, ensure};
+use crate::{backend::Card, outcome::Outcome, provenance::Provenance};
+use anyhow::{bail, ensure};
 use serde::{Deserialize, Serialize};
-use std::{fs, path::Path};
+use std::fmt::Display;
 
 /// Goes up when old files cannot be compared with new ones.
 pub(super) const FORMAT: u32 = 1;
@@ -71,38 +71,46 @@ pub(crate) struct Record {
     pub(crate) stories: Vec<StoryNumbers>,
 }
 
-impl StoryNumbers {
-    /// The story in a line: how often each arm said the new value.
-    pub(super) fn line(&self, arms: &[String]) -> String {
-        let said = |numbers: &Vec<Numbers>| {
-            let new = numbers.iter().filter(|numbers| numbers.said == Said::New).count();
-            format!("{new}/{}", numbers.len())
-        };
-        let arms: Vec<_> =
-            arms.iter().zip(&self.arms).map(|(arm, n)| format!("{arm} {}", said(n))).collect();
-        format!("{} · {}", self.id, arms.join(" · "))
-    }
-}
+impl Outcome for Record {
+    type Identity = Identity;
+    type Part = StoryNumbers;
 
-impl Record {
-    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
-        let shown = path.display();
-        let text = fs::read_to_string(path).with_context(|| format!("reading {shown}"))?;
-        let record: Self = serde_json::from_str(&text)
-            .with_context(|| format!("{shown} is no result of this version"))?;
-        let Identity { format, tasks, n, swaps, arms, .. } = &record.identity;
+    fn of_parts(identity: Identity, stories: Vec<StoryNumbers>) -> anyhow::Result<Self> {
+        Ok(Self { complete: true, kind: KIND.to_owned(), identity, stories })
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn check(&self, shown: &dyn Display) -> anyhow::Result<()> {
+        let Identity { format, tasks, n, swaps, arms, .. } = &self.identity;
         ensure!(*format == FORMAT, "{shown} has format {format}; this version reads {FORMAT}");
-        let (stories, wanted) = (record.stories.len(), n * tasks.len());
+        let (stories, wanted) = (self.stories.len(), n * tasks.len());
         ensure!(
-            record.complete && record.kind == KIND && stories == wanted,
+            self.complete && self.kind == KIND && stories == wanted,
             "{shown} is not complete: {stories} of {wanted} stories"
         );
         let is_whole = |story: &&StoryNumbers| {
             story.arms.len() == arms.len() && story.arms.iter().all(|arm| arm.len() == *swaps)
         };
-        if let Some(story) = record.stories.iter().find(|story| !is_whole(story)) {
-            anyhow::bail!("{shown}: story {:?} lacks arms or changes", story.id);
+        if let Some(story) = self.stories.iter().find(|story| !is_whole(story)) {
+            bail!("{shown}: story {:?} lacks arms or changes", story.id);
         }
-        Ok(record)
+        Ok(())
+    }
+
+    fn id(story: &StoryNumbers) -> &str {
+        &story.id
+    }
+
+    /// How often each arm said the new value.
+    fn line(identity: &Identity, story: &StoryNumbers) -> String {
+        let said = |(arm, numbers): (&String, &Vec<Numbers>)| {
+            let new = numbers.iter().filter(|numbers| numbers.said == Said::New).count();
+            format!("{arm} {new}/{}", numbers.len())
+        };
+        let arms: Vec<_> = identity.arms.iter().zip(&story.arms).map(said).collect();
+        format!("{} · {}", story.id, arms.join(" · "))
     }
 }

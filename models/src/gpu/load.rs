@@ -10,13 +10,13 @@ use super::supply::Supply;
 use super::weighing::Weighing;
 use super::{GpuDecoder, RandomModel};
 use crate::description::Description;
-use crate::load::{context_max, kv_layout, logits_rows_max};
+use crate::load::{context_max, describe, kv_layout, logits_rows_max};
 use crate::narrow::Narrow;
 use crate::shelf::Shelf;
 use crate::source::Source;
 use crate::{Batch, LoadError, LoadOptions, ModelInfo, ModelShape};
 use kernels::cuda::{Gpu, GpuChoices, GpuError, GpuKvPool, MatmulScratch, Pinned};
-use kernels::{DEVICE_KV_VERSION, DeviceKvLayout, PageId, Refine, RowAddr, Run, Span};
+use kernels::{DEVICE_KV_VERSION, DeviceKvLayout, PageId, RowAddr, Run, Span};
 use std::path::Path;
 
 impl GpuDecoder {
@@ -30,25 +30,23 @@ impl GpuDecoder {
         options: &LoadOptions,
         tokenizer_fingerprint: &[u8; 32],
     ) -> Result<(Self, ModelInfo), LoadError> {
-        Self::of_source(gpu, &Source::open(path)?, options, tokenizer_fingerprint)
+        let source = Source::open(path)?;
+        let fingerprint = fingerprint(&source, options, tokenizer_fingerprint);
+        Self::of_source(gpu, &source, options, fingerprint)
     }
 
     pub(crate) fn of_source(
         gpu: &Gpu,
         source: &Source,
         options: &LoadOptions,
-        tokenizer_fingerprint: &[u8; 32],
+        fingerprint: [u8; 32],
     ) -> Result<(Self, ModelInfo), LoadError> {
-        let (arch, mut description) = source.describe()?;
-        if options.fine_activations {
-            description.refine = Refine::Always;
-        }
+        let (arch, description) = describe(source, options)?;
         let device = gpu.device();
         let mut info = source.info(arch, &description, format!("sm_{}", device.architecture()));
         info.device = device.to_string();
         let shelved = description.clone();
         let supply = Supply::File(Shelf::new(&shelved, source.weights()));
-        let fingerprint = fingerprint(source, options, tokenizer_fingerprint);
         let decoder = Self::build(gpu, (description, supply), options, fingerprint)?;
         info.notes.clone_from(&decoder.notes);
         Ok((decoder, info))
@@ -160,7 +158,11 @@ impl GpuDecoder {
 
 /// Hash over everything a KV byte depends on besides tokens. Devices are not told apart: they round
 /// alike, or as near as batches of another shape do.
-fn fingerprint(source: &Source, options: &LoadOptions, tokenizer: &[u8; 32]) -> [u8; 32] {
+pub(crate) fn fingerprint(
+    source: &Source,
+    options: &LoadOptions,
+    tokenizer: &[u8; 32],
+) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let (page_rows, kv_dtype) = (options.page_rows, options.kv_dtype);
     let what =

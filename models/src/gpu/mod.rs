@@ -17,6 +17,7 @@ mod room;
 mod supply;
 mod weighing;
 
+pub(crate) use load::fingerprint;
 pub use random::RandomModel;
 
 use crate::narrow::Narrow;

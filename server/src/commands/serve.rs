@@ -11,14 +11,19 @@ use tokio::{net::TcpListener, runtime};
 
 /// Serves until interrupted, then lets running streams end.
 pub(crate) fn run(config: ServeConfig) -> anyhow::Result<()> {
-    // Bound before the model is loaded: a port in use should not cost that wait.
+    // Bound before the model is loaded: a port in use should not cost that wait. Nor should what else
+    // would be refused behind it.
     let listener = std::net::TcpListener::bind(config.address)
         .with_context(|| format!("cannot listen on {}", config.address))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
 
     let time = Time::system();
-    let loaded = local::load(&config.engine)?;
+    local::check_store(&config)?;
+    let loaded = local::load_checked(&config.engine, |opened| {
+        local::check_disk(opened, &config)?;
+        Profile::load(opened.fingerprint()).map(drop)
+    })?;
     let host_kv = local::host_kv(&loaded, &config);
     let tier = local::tier(&loaded, &config, host_kv)?;
     let fragment_names = local::fragment_names(&loaded, &config);

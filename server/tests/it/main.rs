@@ -21,4 +21,5 @@ mod side_contexts;
 mod side_events;
 mod side_sources;
 mod sockets;
+mod starts;
 mod streams;

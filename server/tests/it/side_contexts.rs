@@ -1,6 +1,6 @@
 //! Side contexts over HTTP: kept current, placed last, and what their upkeep costs.
 
-use crate::harness::{Setup, call, call_json, metric};
+use crate::harness::{Setup, call, call_json, events, metric};
 use axum::Router;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -223,6 +223,74 @@ async fn a_live_feed_is_swapped_between_two_tokens() {
     assert_eq!(ended["join"]["exact"], false);
     let events = call(&app, &format!("GET /v1/generations/{id}/events"), "").await.text;
     assert_eq!(events.matches("event: generation.swapped").count(), 2, "{events}");
+    keeper.abort();
+}
+
+/// Begins an answer of so many tokens over what is composed.
+async fn begin(app: &Router, compose: Value, max_tokens: usize) -> String {
+    let body = json!({
+        "compose": compose, "tail": [{"text": "a question"}], "temperature": 0,
+        "max_tokens": max_tokens, "background": true,
+    });
+    let begun = call_json(app, "POST /v1/generate", body).await.expect(202);
+    begun["id"].as_str().unwrap().to_owned()
+}
+
+/// A generation, once that is so of it.
+async fn once(app: &Router, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..3_000 {
+        let now = generation(app, id).await;
+        if is_so(&now) {
+            return now;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it stays {}", generation(app, id).await);
+}
+
+#[tokio::test]
+async fn a_generation_that_waits_is_composed_anew_with_what_came() {
+    // The one place is taken by an answer that ends only when it is told to.
+    let state = Setup { running_max: 1, ..Setup::slow() }.state();
+    let app = cento::app(Arc::clone(&state));
+    let (feed, _) = create(&app, json!({"kind": "feed"})).await;
+    let push = async |text: &str| {
+        let path = format!("POST /v1/side-contexts/{feed}/entries");
+        call_json(&app, &path, json!({"text": text})).await.expect(200);
+    };
+    push("one. ").await;
+    let keeper = tokio::spawn(cento::side::upkeep(state));
+    let running = begin(&app, json!([{"text": "a passage"}]), 1_000_000).await;
+    once(&app, &running, |now| now["tokens"] != json!([])).await;
+    let bound = |binding: &str| json!([{"text": "a passage"}, {"side": feed, "binding": binding}]);
+    let waiting = begin(&app, bound("live"), 3).await;
+    let mut tokens = "one. ".len();
+    for (version, text) in [(2, "two, longer. "), (3, "three. ")] {
+        push(text).await;
+        tokens += text.len();
+        let last = version - 2;
+        let now = once(&app, &waiting, |now| now["swaps"][last] != Value::Null).await;
+        let swap = &now["swaps"][last];
+        assert_eq!((&now["status"], &now["tokens"]), (&json!("queued"), &json!([])));
+        assert_eq!((&swap["version"], &swap["at_token"]), (&json!(version), &json!(0)), "{now}");
+        assert_eq!(swap["tokens"], json!(tokens), "all pieces of the feed");
+        assert_eq!(now["fragments"][version]["side"]["version"], json!(version), "{now}");
+    }
+    call(&app, &format!("POST /v1/generations/{running}/cancel"), "").await.expect(200);
+
+    // As if it had been asked for with the newest.
+    let ended = once(&app, &waiting, |now| now["status"] == "completed").await;
+    let asked = place(&app, bound("snapshot")).await;
+    let ids = |of: &Value| [0, 1, 2, 3].map(|at| of["fragments"][at]["id"].clone());
+    assert_eq!(ids(&ended), ids(&asked));
+    assert_eq!(ended["join"]["reused_tokens"], json!("a passage".len() + tokens));
+    let stream = call(&app, &format!("GET /v1/generations/{waiting}/events"), "").await.text;
+    let kinds: Vec<_> = events(&stream).into_iter().map(|event| event.kind).collect();
+    assert_eq!(
+        kinds[..4],
+        ["generation.created", "generation.swapped", "generation.swapped", "generation.token"]
+    );
+    assert_eq!(kinds.iter().filter(|kind| *kind == "generation.swapped").count(), 2, "{kinds:?}");
     keeper.abort();
 }
 

@@ -31,7 +31,7 @@ use std::{
 };
 
 /// The records of one model.
-pub(crate) struct Store {
+pub struct Store {
     files: Box<dyn Files>,
     folder: PathBuf,
     form: Form,
@@ -61,6 +61,19 @@ impl From<io::Error> for NotKept {
     }
 }
 
+/// Takes a model's folder for this process, made when it is missing.
+pub(crate) fn take(dir: &Path, folder: &Path, files: &dyn Files) -> Result<Lock, DiskError> {
+    files.create_folder(folder).map_err(cannot("make", folder))?;
+    files.sync_folder(dir).map_err(cannot("sync", folder))?;
+    let lock = files.lock(&folder.join("lock")).map_err(cannot("lock", folder))?;
+    lock.ok_or_else(|| DiskError::InUse(folder.to_owned()))
+}
+
+fn cannot(what: &'static str, folder: &Path) -> impl FnOnce(io::Error) -> DiskError {
+    let path = folder.to_owned();
+    move |source| DiskError::Io { what, path, source }
+}
+
 impl Store {
     /// Takes the folder for this process, and reads what is there.
     pub(crate) fn open(
@@ -69,15 +82,8 @@ impl Store {
         files: Box<dyn Files>,
     ) -> Result<Self, DiskError> {
         let folder = config.folder();
-        let cannot = |what| {
-            let path = folder.clone();
-            move |source| DiskError::Io { what, path, source }
-        };
-        files.create_folder(&folder).map_err(cannot("make"))?;
-        files.sync_folder(&config.dir).map_err(cannot("sync"))?;
-        let lock = files.lock(&folder.join("lock")).map_err(cannot("lock"))?;
-        let lock = lock.ok_or_else(|| DiskError::InUse(folder.clone()))?;
-        let found = files.list(&folder).map_err(cannot("list"))?;
+        let lock = take(&config.dir, &folder, &*files)?;
+        let found = files.list(&folder).map_err(cannot("list", &folder))?;
         let mut store = Self {
             files,
             folder,
@@ -95,11 +101,6 @@ impl Store {
         };
         store.take_in(found);
         Ok(store)
-    }
-
-    /// Records, least recently used first.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
-        self.index.entries()
     }
 
     /// The latest trouble.
@@ -256,6 +257,12 @@ impl Store {
 }
 
 impl Records for Store {
+    const IN_MEMORY: bool = false;
+
+    fn entries(&self) -> Vec<Entry> {
+        self.index.entries()
+    }
+
     /// Writes a record, unless it is there. `Kept` or `Gone` follows.
     fn keep(&mut self, entry: Entry, kv: &Kv) {
         let (id, pinned) = (entry.id, entry.pinned);

@@ -12,7 +12,7 @@ use models::TokenId;
 use std::collections::BTreeMap;
 
 /// The records of one model.
-pub(crate) struct Store {
+pub struct Store {
     bytes_max: u64,
     held: BTreeMap<FragmentId, Held>,
     bytes: u64,
@@ -108,6 +108,12 @@ impl Store {
 }
 
 impl Records for Store {
+    const IN_MEMORY: bool = true;
+
+    fn entries(&self) -> Vec<Entry> {
+        Vec::new()
+    }
+
     fn keep(&mut self, entry: Entry, kv: &Kv) {
         let (id, used_at) = (entry.id, self.moment());
         if let Some(held) = self.held.get_mut(&id).filter(|held| held.entry.is_of(&entry)) {

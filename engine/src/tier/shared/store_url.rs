@@ -96,6 +96,15 @@ impl Display for StoreUrl {
 }
 
 impl StoreUrl {
+    /// Refuses settings that [`Shared::open`](super::Shared::open) would refuse. Asks nothing of a
+    /// network. Blocking.
+    ///
+    /// # Errors
+    /// As [`Shared::open`](super::Shared::open).
+    pub fn check(&self) -> Result<(), SharedError> {
+        self.open().map(drop)
+    }
+
     /// A client, and what stands before every object's name. Makes a folder that is missing; asks
     /// nothing of a network.
     pub(crate) fn open(&self) -> Result<(Arc<dyn ObjectStore>, Path), SharedError> {
