@@ -27,6 +27,18 @@ pub(crate) struct Content {
 }
 
 impl Content {
+    /// What a tier is told of its record, which is not pinned.
+    pub(crate) fn entry(&self) -> Entry {
+        Entry {
+            id: self.id,
+            tenant: self.tenant.clone(),
+            root: self.root_tokens.clone(),
+            tokens: self.tokens.clone(),
+            sealed: self.sealed.clone(),
+            pinned: false,
+        }
+    }
+
     /// A root of `tenant`.
     pub(crate) fn root(fingerprint: &[u8; 32], tenant: &Arc<str>, tokens: &Arc<[TokenId]>) -> Self {
         let id = identity(fingerprint, tenant, &[], tokens);
@@ -75,15 +87,7 @@ impl Record {
 
     /// What a tier is told of it.
     pub(crate) fn entry(&self) -> Entry {
-        let content = &self.content;
-        Entry {
-            id: content.id,
-            tenant: content.tenant.clone(),
-            root: content.root_tokens.clone(),
-            tokens: content.tokens.clone(),
-            sealed: content.sealed.clone(),
-            pinned: self.pinned,
-        }
+        Entry { pinned: self.pinned, ..self.content.entry() }
     }
 
     /// Its KV may be thrown away.

@@ -92,6 +92,16 @@ impl State {
         arrived.filter(move |&id| self.fragments.get(id).is_some_and(is_wanted))
     }
 
+    /// Tells the tier what a job will need that memory lacks.
+    pub(crate) fn expect_cold(&mut self, job: &Job) {
+        let Self { fragments, stored, .. } = self;
+        for need in &job.needs {
+            if !fragments.get(need.id).is_some_and(Record::is_cached) {
+                stored.expect(need);
+            }
+        }
+    }
+
     /// Takes what the tier says. What cannot be had is encoded, unless it is sealed.
     pub(crate) fn hear(&mut self, notice: Notice) {
         let about = notice.id();

@@ -129,6 +129,7 @@ impl Core {
         for ask in stored.asks() {
             match ask {
                 Ask::Fetch(id) => tier.fetch(fragments.held(id).entry()),
+                Ask::Expect(entry) => tier.expect(*entry),
                 Ask::Remove(id, rows) => tier.remove(id, rows),
                 Ask::Pin(id) => tier.pin(id, true),
             }
@@ -255,6 +256,7 @@ impl Core {
             return;
         }
         self.state.hold_sealed(&job);
+        self.state.expect_cold(&job);
         self.state.waiting.push(job);
     }
 

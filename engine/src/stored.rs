@@ -2,8 +2,8 @@
 //! and whether fetching is worth while.
 //!
 //! A record is offered to the tier as soon as it is whole, so that a killed process loses little.
-//! It is fetched when a job is admitted that needs it and it has no KV: the job's pages are taken
-//! already, so what arrives always has a place, and what does not arrive is encoded as if there
+//! A tier is told which records a job will need that waits, and may bring them nearer. A record is fetched
+//! when a job is admitted that needs it and it has no KV: the job's pages are taken already, so what arrives always has a place, and what does not arrive is encoded as if there
 //! were no tier; but a sealed record cannot be, and is lost (`sealed.rs`). A tier that others write
 //! to is asked for records that it was not known to keep.
 
@@ -56,9 +56,10 @@ struct Loads {
 }
 
 /// What a commit asks of the tier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Ask {
     Fetch(FragmentId),
+    Expect(Box<Entry>),
     Remove(FragmentId, usize),
     Pin(FragmentId),
 }
@@ -75,9 +76,14 @@ impl Pace {
 }
 
 impl Loads {
-    /// Fetching was not measured to be slower than encoding.
+    /// Fetching was measured to be slower than encoding.
+    fn is_slower(&self, encode: Pace) -> bool {
+        matches!((self.pace.0, encode.0), (Some(l), Some(e)) if l > e)
+    }
+
+    /// Fetching is not slower, as far as is known; or it is time to see whether it still is.
     fn is_worth_while(&mut self, encode: Pace) -> bool {
-        let is_slower = matches!((self.pace.0, encode.0), (Some(l), Some(e)) if l > e);
+        let is_slower = self.is_slower(encode);
         self.passed_over = if is_slower { (self.passed_over + 1) % TRY_EVERY } else { 0 };
         self.passed_over == 0
     }
@@ -182,8 +188,21 @@ impl Stored {
             self.unlisted.insert(id);
         }
         self.fetching.insert(id);
+        self.asks.retain(|ask| !matches!(ask, Ask::Expect(entry) if entry.id == id));
         self.asks.push(Ask::Fetch(id));
         true
+    }
+
+    /// A job comes that needs a record without KV: while it waits, the tier may bring it nearer.
+    pub(crate) fn expect(&mut self, content: &Content) {
+        let id = content.id;
+        let is_kept = self.kept.contains(&id);
+        let loads = if is_kept { &self.load } else { &self.load_unlisted };
+        let is_worth_while = content.is_sealed() || !loads.is_slower(self.encode);
+        let is_there = is_kept || self.may_be_there(content);
+        if is_there && is_worth_while && !self.fetching.contains(&id) {
+            self.asks.push(Ask::Expect(Box::new(content.entry())));
+        }
     }
 
     /// Somebody else may have put it there: not what one server sealed.

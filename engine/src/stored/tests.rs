@@ -98,6 +98,26 @@ fn a_shared_tier_is_asked_for_what_it_did_not_list() {
 }
 
 #[test]
+fn what_a_waiting_job_needs_is_told_unless_it_is_asked_for() {
+    let (long, short) = (fragment(4), fragment(2));
+    let mut stored = open(None);
+    stored.expect(&short);
+    stored.expect(&long);
+    assert_eq!(stored.asks(), [Ask::Expect(Box::new(long.entry()))], "not what is not there");
+    stored.expect(&long);
+    assert!(stored.admit(&long), "admitted in the same step");
+    stored.expect(&long);
+    assert_eq!(stored.asks(), [Ask::Fetch(long.id)]);
+    let mut slow = open(Some(long.id));
+    assert!(slow.admit(&long));
+    slow.take(arrived(long.id, 10_000), 1);
+    slow.encoded(Duration::from_millis(1), 1);
+    assert_eq!(slow.asks(), [Ask::Fetch(long.id)]);
+    slow.expect(&long);
+    assert_eq!(slow.asks(), [], "encoding is quicker");
+}
+
+#[test]
 fn what_a_shared_tier_does_not_have_is_offered_to_it() {
     let (mut stored, content) = (open(None), fragment(4));
     assert!(stored.admit(&content));

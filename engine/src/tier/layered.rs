@@ -10,6 +10,8 @@
 //!    answered once, by the last that was asked.
 //! 4. What comes from afar is given to the near one, too, unless it was removed meanwhile.
 //! 5. Removals and pins go to both.
+//! 6. What is expected is fetched from afar as if it had been asked for; nobody is told, unless it is asked for
+//!    before it arrives.
 //!
 //! Invariant: a claim is given up at the latest when the record is asked for and not there, so a
 //! wrong one costs a question.
@@ -49,6 +51,8 @@ struct Fetch {
     from: Side,
     /// The record is to be gone.
     is_removed: bool,
+    /// The loop waits for it; otherwise it is expected only.
+    is_asked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,9 +144,13 @@ impl Layered {
         if !self.is_far_worth_asking(&entry) {
             return self.answers.push_back(Notice::Lost(entry.id));
         }
-        let fetch = Fetch { entry: entry.clone(), from: Side::Far, is_removed: false };
+        self.fetch_from(Side::Far, entry, true);
+    }
+
+    fn fetch_from(&mut self, from: Side, entry: Entry, is_asked: bool) {
+        let fetch = Fetch { entry: entry.clone(), from, is_removed: false, is_asked };
         self.fetching.insert(entry.id, fetch);
-        self.far.fetch(entry);
+        self.tier(from).fetch(entry);
     }
 
     /// What the loop is told of what one of the tiers says: something, if it waits for the leader.
@@ -167,14 +175,18 @@ impl Layered {
             Notice::Gone(id) => self.disclaim(side, id).then_some(notice),
             Notice::Arrived { id, ref kv, .. } => {
                 let fetch = self.answered(side, id)?;
+                let is_asked = fetch.is_asked;
                 if !fetch.is_removed {
                     self.arrived(fetch, kv);
                 }
-                Some(notice)
+                is_asked.then_some(notice)
             }
             Notice::Lost(id) => {
                 let fetch = self.answered(side, id)?;
-                self.disclaim(side, id);
+                let is_gone = self.disclaim(side, id);
+                if !fetch.is_asked {
+                    return is_gone.then_some(Notice::Gone(id));
+                }
                 if side == Side::Far || fetch.is_removed {
                     return Some(notice);
                 }
@@ -196,9 +208,12 @@ impl Layered {
 
     /// A record is there; what came from afar is to be near next time.
     fn arrived(&mut self, Fetch { entry, from, .. }: Fetch, kv: &Kv) {
+        // Of what was offered after it was expected there is still a word to come; of what was not
+        // offered the loop waits for none.
+        let is_told = !self.claims.contains_key(&entry.id);
         let claims = self.claims.entry(entry.id).or_default();
         *claims.of(from) = true;
-        claims.is_told = true;
+        claims.is_told |= is_told;
         if !claims.near {
             claims.near = self.near.keep(entry, kv.clone());
         }
@@ -237,12 +252,21 @@ impl Tier for Layered {
     }
 
     fn fetch(&mut self, entry: Entry) {
-        if !self.claims_of(entry.id).near {
-            return self.fetch_far(entry);
+        if let Some(expected) = self.fetching.get_mut(&entry.id) {
+            expected.is_asked = true;
+        } else if self.claims_of(entry.id).near {
+            self.fetch_from(Side::Near, entry, true);
+        } else {
+            self.fetch_far(entry);
         }
-        let fetch = Fetch { entry: entry.clone(), from: Side::Near, is_removed: false };
-        self.fetching.insert(entry.id, fetch);
-        self.near.fetch(entry);
+    }
+
+    fn expect(&mut self, entry: Entry) {
+        if self.claims_of(entry.id).near {
+            self.near.expect(entry);
+        } else if self.is_far_worth_asking(&entry) && !self.fetching.contains_key(&entry.id) {
+            self.fetch_from(Side::Far, entry, false);
+        }
     }
 
     fn remove(&mut self, id: FragmentId, rows: usize) {

@@ -79,6 +79,9 @@ pub trait Tier: Send {
     /// not asked for again before.
     fn fetch(&mut self, entry: Entry);
 
+    /// A job that waits will ask for a record: it may be brought nearer meanwhile. Nothing follows.
+    fn expect(&mut self, _entry: Entry) {}
+
     /// Forgets a record of so many rows.
     fn remove(&mut self, id: FragmentId, rows: usize);
 

@@ -228,7 +228,7 @@ async fn work(queue: &Queue, store: &Store, clock: &dyn Clock, takes: Takes) {
                 store.remove(id).await;
                 None
             }
-            Job::Pin(..) => None,
+            Job::Expect(_) | Job::Pin(..) => None,
         };
         queue.done(id, notice.into_iter(), store.figures());
     }

@@ -27,6 +27,9 @@ pub trait Records: Send + 'static {
     /// A record's KV, verified.
     fn fetch(&mut self, asked: &Entry) -> Option<Kv>;
 
+    /// A record that is asked for soon.
+    fn expect(&mut self, _id: FragmentId) {}
+
     /// Forgets a record, if it is there.
     fn remove(&mut self, id: FragmentId);
 
@@ -106,6 +109,12 @@ impl<R: Records> Tier for Worker<R> {
         self.queue.fetch(entry);
     }
 
+    fn expect(&mut self, entry: Entry) {
+        if !R::IN_MEMORY {
+            self.queue.expect(entry.id);
+        }
+    }
+
     fn remove(&mut self, id: FragmentId, _: usize) {
         self.queue.remove(id);
     }
@@ -178,6 +187,7 @@ fn work(queue: &Queue, records: &mut impl Records, job: Job, clock: &dyn Clock) 
             let took = clock.now().saturating_sub(begun);
             answer = Some(kv.map_or(Notice::Lost(id), |kv| Notice::Arrived { id, kv, took }));
         }
+        Job::Expect(id) => records.expect(id),
         Job::Remove(id) => records.remove(id),
         Job::Pin(id, pinned) => records.pin(id, pinned),
         Job::Write(entry, kv) => records.keep(entry, &kv),

@@ -2,8 +2,8 @@
 
 use crate::world::{CONFIG, World, request, shape};
 use engine::{
-    Entry, Event, Figures, FragmentId, FragmentInfo, JoinPolicy, Kv, Notice, Placement, Request,
-    RequestError, Seal, Tier,
+    Config, Entry, Event, Figures, FragmentId, FragmentInfo, JoinPolicy, Kv, Notice, Placement,
+    Request, RequestError, Seal, Tier,
 };
 use models::TokenId;
 use std::{
@@ -27,6 +27,7 @@ struct Books {
     /// Fetches wait until this is no more.
     is_slow: bool,
     fetches: Vec<FragmentId>,
+    expected: Vec<FragmentId>,
 }
 
 impl Books {
@@ -66,6 +67,10 @@ impl Tier for Told {
                 books.answer(entry.id);
             }
         });
+    }
+
+    fn expect(&mut self, entry: Entry) {
+        self.with(|books| books.expected.push(entry.id));
     }
 
     fn remove(&mut self, id: FragmentId, _: usize) {
@@ -225,4 +230,28 @@ fn every_job_that_waits_for_what_is_lost_ends_and_others_go_on() {
     assert!(over.iter().all(|heard| told(&heard.lock().unwrap()) == Err(unknown.clone())));
     assert_eq!(told(&beside.lock().unwrap()).unwrap().len(), 6);
     assert_eq!(life.known().unwrap_err(), unknown);
+}
+
+#[test]
+fn what_a_waiting_call_needs_is_expected_of_the_tier() {
+    let (tier, config) = (Told::default(), Config { running_max: 1, ..CONFIG });
+    let boxed: Box<dyn Tier> = Box::new(tier.clone());
+    let mut world = World::over(shape(4, 16), config, Some(boxed), None);
+    let cold = world.put(&ROOT, &[4, 5, 6]).id;
+    for n in 10..22 {
+        world.put(&ROOT, &[n; 5]);
+    }
+    assert!(!inspect(&mut world, cold).unwrap().cached, "it was the oldest");
+    let asked = |tail: &[TokenId]| request(JoinPolicy::Reuse, &ROOT, &[&[4, 5, 6]], tail);
+    let before = Request { max_tokens: 8, ..request(JoinPolicy::Recompute, &ROOT, &[], &[7]) };
+    world.submit(before, usize::MAX).unwrap();
+    world.step();
+    let (_, heard) = world.submit(asked(&[7, 8]), usize::MAX).unwrap();
+    world.step();
+    let seen = || tier.with(|books| (books.expected.clone(), books.fetches.contains(&cold)));
+    assert_eq!(seen(), (vec![cold], false), "told while it waits");
+    world.finish();
+    assert!(seen().1, "asked for when it has a place");
+    assert_eq!(world.core.stats().tokens_encoded, 3 + 12 * 5, "it was not encoded again");
+    assert!(matches!(heard.lock().unwrap().last(), Some(Event::Finished { .. })));
 }

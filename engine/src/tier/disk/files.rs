@@ -27,6 +27,9 @@ pub(crate) trait Files: Send {
     /// Opens a file to read from its start on, and tells its size.
     fn open(&self, path: &Path) -> io::Result<(File, u64)>;
 
+    /// Lets the system read a file ahead, where it can; nothing is waited for.
+    fn read_ahead(&self, path: &Path) -> io::Result<()>;
+
     /// Exactly so many bytes from where the last read ended, in this memory.
     fn read(&self, file: &mut File, bytes: usize, memory: Vec<u8>) -> io::Result<Vec<u8>>;
 
@@ -134,6 +137,14 @@ impl Files for System {
         let file = File::open(path)?;
         let bytes = file.metadata()?.len();
         Ok((file, bytes))
+    }
+
+    fn read_ahead(&self, path: &Path) -> io::Result<()> {
+        let file = File::open(path)?;
+        #[cfg(target_os = "linux")]
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::WillNeed)?;
+        drop(file);
+        Ok(())
     }
 
     fn read(&self, file: &mut File, bytes: usize, memory: Vec<u8>) -> io::Result<Vec<u8>> {

@@ -325,6 +325,14 @@ impl Records for Store {
         None
     }
 
+    /// Lets the system read a record's file ahead.
+    fn expect(&mut self, id: FragmentId) {
+        if let Some(held) = self.index.get(id) {
+            // What is wrong with the file shows when it is fetched.
+            let _ = self.files.read_ahead(&self.folder.join(held.name()));
+        }
+    }
+
     /// Deletes a record, if it is there: no crash brings it back.
     fn remove(&mut self, id: FragmentId) {
         if self.index.get(id).is_none() {

@@ -64,6 +64,11 @@ impl Tier for Strings {
         self.note("?");
     }
 
+    fn expect(&mut self, entry: Entry) {
+        assert_eq!(entry.tokens, record().tokens);
+        self.note("e");
+    }
+
     fn remove(&mut self, _: FragmentId, _: usize) {
         self.note("-");
     }
@@ -104,7 +109,7 @@ fn record() -> Entry {
 /// Plays a script about one record. Each step is something that happens, and then, after `>`, what is
 /// asked of the tiers and what the loop is told. The near tier leads, or the far one.
 ///
-/// The loop asks `+` keep, `?` fetch, `-` remove, `!` and `~` pin and unpin. The near (`n`) or the
+/// The loop asks `+` keep, `?` fetch, `e` expect, `-` remove, `!` and `~` pin and unpin. The near (`n`) or the
 /// far (`f`) tier says `K` kept, `G` gone, `A` arrived, `L` lost; or is full, `0`, or no more, `1`.
 /// What the loop is told of a refused offer is `no`, and `R` that there may be room.
 fn play_led_by(leads: Side, rows_min: Option<usize>, script: &[&str]) {
@@ -126,6 +131,7 @@ fn play_led_by(leads: Side, rows_min: Option<usize>, script: &[&str]) {
             ("+", _) if !tier.keep(entry.clone(), kv.clone()) => told.push_str("no"),
             ("+", _) => {}
             ("?", _) => tier.fetch(entry.clone()),
+            ("e", _) => tier.expect(entry.clone()),
             ("-", _) => tier.remove(id, entry.tokens.len()),
             ("!", _) => tier.pin(id, true),
             ("~", _) => tier.pin(id, false),
@@ -199,7 +205,7 @@ fn a_refused_offer_is_followed_by_a_word() {
 fn fetches_are_answered_by_the_last_that_is_asked() {
     play(None, &["+ > n+ f+", "nK > K", "? > n?", "nA > A", "? > n?", "nL > f?", "fA > n+ A"]);
     play(None, &["+ > n+ f+", "nK > K", "? > n?", "nL > f?", "fL > L", "? > L"]);
-    play(None, &["+ > n+ f+", "nG >", "? > f?", "fA > n+ A", "nK >"]);
+    play(None, &["+ > n+ f+", "nG >", "? > f?", "fA > n+ A", "nK > K"]);
     play(None, &["? > L"]);
 }
 
@@ -209,6 +215,23 @@ fn what_is_not_listed_is_asked_for_afar() {
     play(Some(2), &["? > f?", "fL > L", "+ > n+ f+", "nK > K", "fK >"]);
     play(Some(3), &["? > L"]);
     play(Some(2), &["n0 >", "? > f?", "fA > n+ A", "? > f?", "fA > n+ A"]);
+}
+
+#[test]
+fn what_is_expected_comes_nearer_and_nobody_is_told() {
+    play(
+        None,
+        &["e >", "+ > n+ f+", "nG >", "e > f?", "e >", "fA > n+", "e > ne", "? > n?", "nA > A"],
+    );
+    play(Some(2), &["e > f?", "fA > n+", "? > n?", "nA > A"]);
+    play(Some(2), &["e > f?", "fL >", "? > f?", "fL > L"]);
+    play(Some(3), &["e >"]);
+    // It was asked for before it came.
+    play(Some(2), &["e > f?", "? >", "fA > n+ A"]);
+    play(Some(2), &["e > f?", "? >", "fL > L"]);
+    // What was said to be kept is not.
+    play(None, &["+ > n+ f+", "fK > K", "nG >", "e > f?", "fL > G", "? > L"]);
+    play(Some(2), &["e > f?", "- > n- f-", "fA >"]);
 }
 
 #[test]

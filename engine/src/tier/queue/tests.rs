@@ -39,6 +39,7 @@ fn taken(queue: &Queue, takes: Takes) -> String {
         Poll::Ready(Some(job)) => {
             let sign = match &job {
                 Job::Fetch(_) => "?",
+                Job::Expect(_) => "~",
                 Job::Remove(_) => "-",
                 Job::Pin(..) => "!",
                 Job::Write(entry, kv) => {

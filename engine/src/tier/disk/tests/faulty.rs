@@ -137,6 +137,10 @@ impl Files for Faulty {
         self.run(&[], || System.open(path), |_| ())
     }
 
+    fn read_ahead(&self, path: &Path) -> io::Result<()> {
+        self.run(&[], || System.read_ahead(path), |_| ())
+    }
+
     fn read(&self, file: &mut File, bytes: usize, memory: Vec<u8>) -> io::Result<Vec<u8>> {
         self.run(&[], || System.read(file, bytes, memory), |_| ())
     }

@@ -222,7 +222,7 @@ fn run(seed: u64) -> BTreeMap<&'static str, usize> {
         let n = chance.below(usize::from(RECORDS)) as u8;
         let id = entry(n).id;
         let is_busy = book.asked.contains(&id);
-        match chance.below(7) {
+        match chance.below(8) {
             0 | 1 if !is_busy => {
                 book.asked.insert(id);
                 tier.fetch(entry(n));
@@ -242,6 +242,7 @@ fn run(seed: u64) -> BTreeMap<&'static str, usize> {
                 book.is_refused = false;
                 tier.remove(id, entry(n).tokens.len());
             }
+            6 => tier.expect(entry(n)),
             // Another server writes.
             5 if chance.one_in(2) => drop(far.0.lock().unwrap().records.insert(id)),
             _ => {}
