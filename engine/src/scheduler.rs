@@ -338,6 +338,10 @@ impl<'a> Draft<'a> {
                 let is_room = wanted.pages() <= self.free.len();
                 if lane == Lane::Upkeep && fits && is_room {
                     evict = lacking;
+                } else if lane == Lane::Upkeep && fits && evict > 0 {
+                    // It gets its few pages beside those of who is first in line, in the next step.
+                    (evict, *kept) = (lacking, with);
+                    continue;
                 } else {
                     if !is_short {
                         (evict, is_short, *kept) = (if fits { lacking } else { 0 }, true, with);

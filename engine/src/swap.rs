@@ -85,8 +85,7 @@ impl State {
         let request = swap.asked_for(&before);
         let composed = check_request(&request, &self.shape, true).and_then(|()| {
             compose(&mut job, request, &self.shape);
-            sequence_of(&mut job).root_of_swaps()?;
-            check_alone(&job, &self.shape).and_then(|()| self.check_job(&job))
+            self.check_composed(&job)
         });
         if composed.is_err() {
             compose(&mut job, before, &self.shape);
@@ -97,26 +96,31 @@ impl State {
         composed.map(|()| 0)
     }
 
-    /// Puts cached fragments into a generation that has a place and no row of its own.
+    /// Puts cached fragments into a generation that has, or had, a place and no row of its own.
     fn compose_in_place(&mut self, swap: &Swap) -> Result<usize, RequestError> {
         let shape = self.shape.clone();
-        let job = self.running.get_mut(&swap.sequence).expect("who has pages runs");
-        let sequence = sequence_of(job);
-        let before = sequence.request.clone();
+        let job = self.job_of(swap);
+        let (before, needs) = (sequence_of(job).request.clone(), job.needs.clone());
         let request = swap.asked_for(&before);
         check_request(&request, &shape, true)?;
-        let mut compose = |request: Request| {
-            sequence.request = request;
-            sequence.compose(&shape);
-            sequence.root_of_swaps().map(drop)
-        };
-        if let Err(error) = compose(request) {
-            // As it was, which was fine.
-            let _ = compose(before);
-            return Err(error);
+        compose(job, request, &shape);
+        let job = self.jobs().find(|job| job.id == swap.sequence).expect("it waits or runs");
+        let composed = self.check_composed(job);
+        let job = self.job_of(swap);
+        if composed.is_err() {
+            compose(job, before, &shape);
+            return composed.map(|()| 0);
         }
-        sequence.recount_reused(&before, swap);
+        job.needs = needs;
+        sequence_of(job).recount_reused(&before, swap);
         Ok(self.stand_in(swap, |_| ()))
+    }
+
+    /// Refuses what is composed anew so that nothing could be put in later, or it never fits.
+    fn check_composed(&self, job: &Job) -> Result<(), RequestError> {
+        job.sequence().expect("only sequences are swapped in").root_of_swaps()?;
+        check_alone(job, &self.shape)?;
+        self.check_job(job)
     }
 
     /// Refuses fragments that are not there, and more of them than memory holds.
@@ -135,6 +139,11 @@ impl State {
         check_pages(needed, self.pages.total())
     }
 
+    fn job_of(&mut self, swap: &Swap) -> &mut Job {
+        let is_swapped = |job: &&mut Job| job.id == swap.sequence;
+        self.jobs_mut().find(is_swapped).expect("it waits or runs")
+    }
+
     fn swap_now(&mut self, swap: &Swap, contents: Vec<Content>) -> usize {
         self.stats.swaps += 1;
         self.stand_in(swap, |sequence| sequence.put_in(swap.range.clone(), contents))
@@ -142,8 +151,7 @@ impl State {
 
     /// Changes what a generation places, and who uses what. Returns how many tokens it has said.
     fn stand_in(&mut self, swap: &Swap, change: impl FnOnce(&mut Sequence)) -> usize {
-        let is_swapped = |job: &&mut Job| job.id == swap.sequence;
-        let job = self.jobs_mut().find(is_swapped).expect("it waits or runs");
+        let job = self.job_of(swap);
         let sequence = sequence_of(job);
         let at = sequence.output().len();
         let mut heard = sequence.stream.send(swap.event(at));
@@ -233,10 +241,9 @@ impl Sequence {
         Ok(with.iter().map(|tokens| Content::after(fingerprint, root, tokens)).collect())
     }
 
-    /// It has a place, and nothing of its own that saw anything yet.
+    /// Nothing of its own that saw anything is there, or was told.
     fn begins_anew(&self) -> bool {
-        let is_untold = self.output().is_empty() && self.scores.is_empty();
-        is_untold && self.rows == 0 && !self.pages.is_empty()
+        self.output().is_empty() && self.scores.is_empty() && self.rows == 0
     }
 
     /// The root that what is put in stands after.
