@@ -165,11 +165,11 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Asks for the next swap before the step that gives the last token in front of it: swaps are
-    /// made at a step's end.
+    /// Asks for the next swap behind the step that gave the last token in front of it: swaps are made
+    /// ahead of a step.
     fn ask(&mut self, engine: &Engine, tenant: &str) -> anyhow::Result<()> {
         let Some(due) = self.run.swaps.get(self.asked.len()) else { return Ok(()) };
-        if self.ran.tokens.len() + 1 == due.at {
+        if self.ran.tokens.len() == due.at {
             let (range, with) = (due.range.clone(), due.with.clone());
             let swap = Swap { sequence: self.id, range, with };
             self.asked.push(engine.begin_swap(tenant, swap)?);
