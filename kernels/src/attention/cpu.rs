@@ -6,7 +6,7 @@ mod worker;
 pub(super) use mass::attention_mass;
 pub(super) use worker::Worker;
 
-use super::plan::{Member, Plan, Task, Tile};
+use super::plan::{Call, Member, Plan, Task, Tile};
 use super::{AttentionScratch, AttentionShape, Queries};
 use crate::cpu::Disjoint;
 use crate::merge::merge_into;
@@ -20,6 +20,14 @@ pub(super) struct Problem<'a> {
     pub(super) kv: &'a KvPool,
     pub(super) shape: &'a AttentionShape,
     pub(super) queries: &'a Queries<'a>,
+}
+
+impl<'a> Problem<'a> {
+    /// What its plan depends on.
+    fn call(&self, threads: usize, shares: bool) -> Call<'a> {
+        let page_rows = self.kv.layout().page_rows;
+        Call { looks: self.queries.looks, shape: *self.shape, page_rows, threads, shares }
+    }
 }
 
 /// Partial states that wait to be merged.
@@ -39,7 +47,8 @@ pub(super) fn attention(
     scratch: &mut AttentionScratch,
     out: &mut [f32],
 ) {
-    let AttentionScratch { plan, workers, states } = scratch;
+    let AttentionScratch { shares, plans, workers, states } = scratch;
+    let plan = plans.of(problem.call(cpu.threads(), *shares));
     workers.resize_with(cpu.threads().max(workers.len()), Worker::default);
     let queries = plan.queries_max();
     // For all alike: which thread gets how much work is chance.
@@ -91,7 +100,7 @@ fn merge_states(cpu: &Cpu, problem: &Problem<'_>, plan: &Plan, sinks: Sinks<'_>)
         let (max, later_max) = max.split_at_mut(tile.queries);
         let (sum, later_sum) = sum.split_at_mut(tile.queries);
         let (weighted, later) = weighted.split_at_mut(tile.queries * dims);
-        let tempered = problem.queries.spans[tile.span].tempered;
+        let tempered = problem.queries.looks.spans[tile.span].tempered;
         for split in 0..=later_max.len() / tile.queries {
             for q in 0..tile.queries {
                 let own = &mut weighted[q * dims..(q + 1) * dims];
@@ -206,16 +215,16 @@ impl<'a> Job<'a> {
 
     /// The runs that a tile's rows look at.
     fn runs(&self, tile: &Tile) -> &'a [Run<'a>] {
-        self.problem.queries.spans[tile.span].runs
+        self.problem.queries.looks.spans[tile.span].runs
     }
 
     fn positions(&self, tile: &Tile) -> &'a [u32] {
-        &self.problem.queries.positions[tile.rows.clone()]
+        &self.problem.queries.looks.positions[tile.rows.clone()]
     }
 
     /// The temperature and scale of a tile's run number `run`.
     fn tempered(&self, tile: &Tile, run: usize) -> Option<Tempered> {
-        let tempered = self.problem.queries.spans[tile.span].tempered;
+        let tempered = self.problem.queries.looks.spans[tile.span].tempered;
         tempered.filter(|tempered| run < tempered.runs)
     }
 

@@ -6,15 +6,24 @@
 //!
 //! Owns what no result depends on: the cut is made for speed alone.
 
-use super::{AttentionShape, Queries, SPLIT_ROWS};
-use crate::{PageId, Run};
+use super::{AttentionShape, Looks, SPLIT_ROWS};
+use crate::{PageId, Run, Span};
 use std::ops::Range;
 
-/// The work of one call.
-#[derive(Debug)]
-pub(super) struct Plan {
+/// What a plan depends on.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) looks: Looks<'a>,
+    pub(super) shape: AttentionShape,
+    pub(super) page_rows: usize,
+    pub(super) threads: usize,
     /// Pages that several spans look at are read once for all.
     pub(super) shares: bool,
+}
+
+/// How the work of a call is cut.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
     /// Rows that share K and V.
     pub(super) tiles: Vec<Tile>,
     /// What threads take, one at a time.
@@ -88,39 +97,18 @@ struct Look {
     state: usize,
 }
 
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            shares: true,
-            tiles: Vec::new(),
-            tasks: Vec::new(),
-            members: Vec::new(),
-            looks: Vec::new(),
-            firsts: Vec::new(),
-            states: 0,
-            shared_queries_max: 0,
-            threads: 0,
-        }
-    }
-}
-
 impl Plan {
     /// Plans a call. Allocates only where a call is larger than all before it.
-    pub(super) fn make(
-        &mut self,
-        threads: usize,
-        page_rows: usize,
-        shape: &AttentionShape,
-        queries: &Queries<'_>,
-    ) {
+    pub(super) fn make(&mut self, call: &Call<'_>) {
         self.tiles.clear();
         self.tasks.clear();
         self.members.clear();
         self.states = 0;
         self.shared_queries_max = 0;
+        let Call { shape, looks, threads, .. } = *call;
         let group = shape.heads / shape.kv_heads;
         let tile_rows = (TILE_QUERIES / group).max(1);
-        for (span, rows) in queries.spans.iter().map(|s| s.rows.clone()).enumerate() {
+        for (span, rows) in looks.spans.iter().map(|s| s.rows.clone()).enumerate() {
             for start in rows.clone().step_by(tile_rows) {
                 let rows = start..(start + tile_rows).min(rows.end);
                 self.tiles.extend((0..shape.kv_heads).map(|kv_head| Tile {
@@ -133,11 +121,11 @@ impl Plan {
                 }));
             }
         }
-        self.find_shared(queries);
-        let looks = self.cut(threads, page_rows, shape, queries);
-        self.gather(split_rows(page_rows) / page_rows, queries);
+        self.find_shared(call);
+        let pairs = self.cut(call);
+        self.gather(call);
         // A thread wakes in the time of some hundred rows of K and V.
-        self.threads = threads.min(self.tasks.len()).min(1 + looks / ROWS_PER_WAKE);
+        self.threads = threads.min(self.tasks.len()).min(1 + pairs / ROWS_PER_WAKE);
     }
 
     /// The most queries that a task has.
@@ -147,13 +135,13 @@ impl Plan {
     }
 
     /// Leaves in `firsts` the spans that look at a page which another span looks at too, in order.
-    fn find_shared(&mut self, queries: &Queries<'_>) {
-        let firsts = &mut self.firsts;
+    fn find_shared(&mut self, call: &Call<'_>) {
+        let (firsts, spans) = (&mut self.firsts, call.looks.spans);
         firsts.clear();
-        if !self.shares || queries.spans.len() < 2 {
+        if !call.shares || spans.len() < 2 {
             return;
         }
-        for (s, span) in queries.spans.iter().enumerate() {
+        for (s, span) in spans.iter().enumerate() {
             firsts.extend(span.runs.iter().filter_map(|run| Some((*run.pages.first()?, s))));
         }
         firsts.sort_unstable();
@@ -175,21 +163,16 @@ impl Plan {
 
     /// Makes the tasks of whole tiles, and the looks of others; returns how many (query, row) pairs
     /// they hold, at most.
-    fn cut(
-        &mut self,
-        threads: usize,
-        page_rows: usize,
-        shape: &AttentionShape,
-        queries: &Queries<'_>,
-    ) -> usize {
+    fn cut(&mut self, call: &Call<'_>) -> usize {
+        let Call { shape, looks, page_rows, threads, .. } = *call;
         let split_rows = split_rows(page_rows);
         let few = threads > 1 && self.tiles.len() < TILES_PER_THREAD * threads;
-        let mut looks = 0;
+        let mut pairs = 0;
         for (t, tile) in self.tiles.iter_mut().enumerate() {
-            let runs = queries.spans[tile.span].runs;
-            let positions = &queries.positions[tile.rows.clone()];
+            let runs = looks.spans[tile.span].runs;
+            let positions = &looks.positions[tile.rows.clone()];
             let seen = |run: &Run<'_>| seen_by_any(run, positions, shape.window);
-            looks += tile.queries * runs.iter().map(|run| seen(run).len()).sum::<usize>();
+            pairs += tile.queries * runs.iter().map(|run| seen(run).len()).sum::<usize>();
             let splits: usize =
                 runs.iter().map(|run| splits_in(&seen(run), split_rows).len()).sum();
             let room = self.states + splits * tile.queries;
@@ -200,7 +183,7 @@ impl Plan {
                 continue;
             }
             tile.states = self.states..room;
-            let tempered = queries.spans[tile.span].tempered.map_or(0, |tempered| tempered.runs);
+            let tempered = looks.spans[tile.span].tempered.map_or(0, |tempered| tempered.runs);
             let before = runs[..tempered].iter().map(|run| splits_in(&seen(run), split_rows).len());
             tile.tempered = before.sum();
             for (r, run) in runs.iter().enumerate() {
@@ -212,19 +195,21 @@ impl Plan {
                 }
             }
         }
-        looks
+        pairs
     }
 
     /// Makes tasks of the looks: those at the same pages together.
-    fn gather(&mut self, split_pages: usize, queries: &Queries<'_>) {
-        let Self { shares, tiles, tasks, members, looks, shared_queries_max, .. } = self;
-        if *shares && queries.spans.len() > 1 {
+    fn gather(&mut self, call: &Call<'_>) {
+        let Self { tiles, tasks, members, looks, shared_queries_max, .. } = self;
+        let spans = call.looks.spans;
+        let split_pages = split_rows(call.page_rows) / call.page_rows;
+        if call.shares && spans.len() > 1 {
             looks.sort_unstable();
         }
         let mut left = &looks[..];
         while let Some((first, others)) = left.split_first() {
             let alike = |look: &&Look| {
-                *shares && reads_alike((*first, **look), split_pages, tiles, queries)
+                call.shares && reads_alike((*first, **look), split_pages, tiles, spans)
             };
             let (all, later) = left.split_at(1 + others.iter().take_while(alike).count());
             left = later;
@@ -253,13 +238,13 @@ fn reads_alike(
     (a, b): (Look, Look),
     split_pages: usize,
     tiles: &[Tile],
-    queries: &Queries<'_>,
+    spans: &[Span<'_>],
 ) -> bool {
     if (a.page, a.split, a.kv_head) != (b.page, b.split, b.kv_head) || a.tile == b.tile {
         return false;
     }
     let of = |look: Look| {
-        let span = &queries.spans[tiles[look.tile].span];
+        let span = &spans[tiles[look.tile].span];
         let run = &span.runs[look.run];
         let pages = &run.pages[look.split * split_pages..];
         let tempered = span.tempered.filter(|by| look.run < by.runs).map(|by| by.temperature);

@@ -26,7 +26,8 @@ pub(in super::super) fn attention_mass(
     scratch: &mut AttentionScratch,
     mass: &mut [u64],
 ) {
-    let AttentionScratch { plan, workers, .. } = scratch;
+    let AttentionScratch { shares, plans, workers, .. } = scratch;
+    let plan = plans.of(problem.call(cpu.threads(), *shares));
     workers.resize_with(cpu.threads().max(workers.len()), Worker::default);
     let queries = plan.tiles.iter().map(|tile| tile.queries).max().unwrap_or(0);
     for worker in workers.iter_mut() {
