@@ -77,7 +77,7 @@ pub struct AttentionScratch {
     shares: bool,
     plans: plans::Plans,
     workers: Vec<cpu::Worker>,
-    states: cpu::States,
+    waiting: cpu::Waiting,
 }
 
 impl Default for AttentionScratch {
@@ -89,8 +89,8 @@ impl Default for AttentionScratch {
 impl AttentionScratch {
     /// Empty: memory comes with the first call.
     pub fn new() -> Self {
-        let (plans, workers, states) = Default::default();
-        Self { shares: true, plans, workers, states }
+        let (plans, workers, waiting) = Default::default();
+        Self { shares: true, plans, workers, waiting }
     }
 
     /// Pages that several spans look at are read once for all of them (as it begins), or once for

@@ -35,6 +35,8 @@ pub(super) struct Plan {
     firsts: Vec<(PageId, usize)>,
     /// Partial states that tasks leave to be merged, one for each query and split.
     pub(super) states: usize,
+    /// The first states of blocks: a block is what a task leaves of one tile.
+    pub(super) blocks: Vec<usize>,
     /// The most queries that a task has for several who look.
     shared_queries_max: usize,
     /// Threads worth waking.
@@ -50,10 +52,10 @@ pub(super) struct Tile {
     pub(super) kv_head: usize,
     /// Queries of the tile.
     pub(super) queries: usize,
-    /// The tile's states, a block of `queries` for each split in order. Empty: one task does the
-    /// whole tile and writes its result.
-    pub(super) states: Range<usize>,
-    /// How many of these blocks are of tempered runs: the first.
+    /// The tile's blocks of states, one for each split in order. Empty: one task does the whole tile
+    /// and writes its result.
+    pub(super) blocks: Range<usize>,
+    /// How many of these are of tempered runs: the first.
     pub(super) tempered: usize,
 }
 
@@ -65,12 +67,14 @@ pub(super) enum Task {
         /// Index of the tile.
         tile: usize,
     },
-    /// One split, for all who look at it: their states are left to be merged.
+    /// One split, for all who look at it: their states are left to be merged, side by side.
     Split {
         /// Who looks: indices of members, of one K/V head.
         members: Range<usize>,
         /// Index of the split in the run.
         split: usize,
+        /// Their states.
+        states: Range<usize>,
     },
 }
 
@@ -81,8 +85,6 @@ pub(super) struct Member {
     pub(super) tile: usize,
     /// Index of the run in its span.
     pub(super) run: usize,
-    /// Index of the first of the tile's states of the split.
-    pub(super) state: usize,
 }
 
 /// A split that a tile sees. In order, looks at the same pages stand side by side.
@@ -94,7 +96,8 @@ struct Look {
     kv_head: usize,
     tile: usize,
     run: usize,
-    state: usize,
+    /// Where the tile's states of the split are said to be.
+    block: usize,
 }
 
 impl Plan {
@@ -103,6 +106,7 @@ impl Plan {
         self.tiles.clear();
         self.tasks.clear();
         self.members.clear();
+        self.blocks.clear();
         self.states = 0;
         self.shared_queries_max = 0;
         let Call { shape, looks, threads, .. } = *call;
@@ -116,7 +120,7 @@ impl Plan {
                     rows: rows.clone(),
                     kv_head,
                     queries: rows.len() * group,
-                    states: 0..0,
+                    blocks: 0..0,
                     tempered: 0,
                 }));
             }
@@ -182,16 +186,18 @@ impl Plan {
                 self.tasks.push(Task::Whole { tile: t });
                 continue;
             }
-            tile.states = self.states..room;
+            let begin = self.blocks.len();
+            tile.blocks = begin..begin + splits;
+            self.states = room;
             let tempered = looks.spans[tile.span].tempered.map_or(0, |tempered| tempered.runs);
             let before = runs[..tempered].iter().map(|run| splits_in(&seen(run), split_rows).len());
             tile.tempered = before.sum();
             for (r, run) in runs.iter().enumerate() {
                 for split in splits_of(run, positions, shape.window, split_rows) {
                     let page = run.pages[split * (split_rows / page_rows)];
-                    let (kv_head, state) = (tile.kv_head, self.states);
-                    self.looks.push(Look { page, split, kv_head, tile: t, run: r, state });
-                    self.states += tile.queries;
+                    let (kv_head, block) = (tile.kv_head, self.blocks.len());
+                    self.looks.push(Look { page, split, kv_head, tile: t, run: r, block });
+                    self.blocks.push(0);
                 }
             }
         }
@@ -200,13 +206,13 @@ impl Plan {
 
     /// Makes tasks of the looks: those at the same pages together.
     fn gather(&mut self, call: &Call<'_>) {
-        let Self { tiles, tasks, members, looks, shared_queries_max, .. } = self;
+        let Self { tiles, tasks, members, looks, blocks, shared_queries_max, .. } = self;
         let spans = call.looks.spans;
         let split_pages = split_rows(call.page_rows) / call.page_rows;
         if call.shares && spans.len() > 1 {
             looks.sort_unstable();
         }
-        let mut left = &looks[..];
+        let (mut left, mut state) = (&looks[..], 0);
         while let Some((first, others)) = left.split_first() {
             let alike = |look: &&Look| {
                 call.shares && reads_alike((*first, **look), split_pages, tiles, spans)
@@ -219,14 +225,15 @@ impl Plan {
             let held = queries_of(all);
             let each = all.len().div_ceil(held.div_ceil(TILE_QUERIES));
             for part in all.chunks(each) {
-                let begin = members.len();
-                *shared_queries_max = queries_of(part).max(*shared_queries_max);
-                members.extend(part.iter().map(|&Look { tile, run, state, .. }| Member {
-                    tile,
-                    run,
-                    state,
-                }));
-                tasks.push(Task::Split { members: begin..members.len(), split: first.split });
+                let (begin, first_state) = (members.len(), state);
+                for &Look { tile, run, block, .. } in part {
+                    members.push(Member { tile, run });
+                    blocks[block] = state;
+                    state += tiles[tile].queries;
+                }
+                *shared_queries_max = (state - first_state).max(*shared_queries_max);
+                let (members, states) = (begin..members.len(), first_state..state);
+                tasks.push(Task::Split { members, split: first.split, states });
             }
         }
         looks.clear();
