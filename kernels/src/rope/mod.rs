@@ -99,7 +99,7 @@ impl RopeTable {
         let low = &self.low[low * pairs..][..pairs];
         let row =
             usize::try_from(high).ok().and_then(|h| self.high.get(h * pairs..(h + 1) * pairs));
-        let mut angles = Angles { cos: [0.0; PAIRS_MAX], sin: [0.0; PAIRS_MAX] };
+        let mut angles = Angles::default();
         let to = angles.cos[..pairs].iter_mut().zip(&mut angles.sin[..pairs]).zip(low);
         let set = |((cos, sin), near): ((&mut f32, &mut f32), &Turn), far: Turn| {
             let turn = far.then(*near);
@@ -115,9 +115,18 @@ impl RopeTable {
 }
 
 /// cos and sin of every pair at one position.
+#[derive(Clone, Debug)]
 pub(crate) struct Angles {
     cos: [f32; PAIRS_MAX],
     sin: [f32; PAIRS_MAX],
+}
+
+/// Of no pairs.
+impl Default for Angles {
+    #[inline(always)]
+    fn default() -> Self {
+        Self { cos: [0.0; PAIRS_MAX], sin: [0.0; PAIRS_MAX] }
+    }
 }
 
 /// cos and sin of an angle.

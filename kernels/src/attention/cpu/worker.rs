@@ -11,6 +11,7 @@ use crate::attention::page::{
 use crate::attention::plan::{Member, Task, Tile, hull, seen, split_rows, splits_of};
 use crate::kv::{Element, GROUP_DIMS, Panel, Side, spread};
 use crate::merge::{MergeEach, States};
+use crate::rope::Angles;
 use crate::simd::lanes::{LANES, Lanes, OnLanes, on_lanes, sum};
 use crate::{PageId, RopeTable, Run};
 use half::bf16;
@@ -24,6 +25,9 @@ pub(in crate::attention) struct Worker {
     pub(super) q: Vec<f32>,
     /// The shift and the temperature that they are rotated and scaled for.
     rotated: Option<(i32, f32)>,
+    /// Of each row of the task before, by how much it was turned, and the angles of that: tasks of other
+    /// K/V heads turn by the same.
+    turns: Vec<(i64, Angles)>,
     /// Rows of the run at hand that each query sees, and all of them.
     sights: Vec<Range<usize>>,
     common: Range<usize>,
@@ -94,6 +98,9 @@ impl Worker {
         let (nv, dv) = (rows.div_ceil(LANES), dims.div_ceil(LANES));
         self.sights.reserve(queries.saturating_sub(self.sights.len()));
         self.seen.reserve(queries.saturating_sub(self.seen.len()));
+        grow(&mut self.turns, queries);
+        // Another call may be of other angles.
+        self.turns.iter_mut().for_each(|(turned, _)| *turned = i64::MIN);
         grow(&mut self.rows, queries * dims);
         grow(&mut self.q, queries * dims);
         self.k.grow(dims * nv);
@@ -133,12 +140,17 @@ impl Worker {
         let width = job.group() * head_dim;
         let rows = tile.rows.clone().zip(job.positions(tile));
         let to = self.rows[before * head_dim..].chunks_exact_mut(width);
-        for ((row, &position), to) in rows.zip(to) {
+        let turns = &mut self.turns[before / job.group()..];
+        for (((row, &position), to), (turned, angles)) in rows.zip(to).zip(turns) {
             let from = row * heads * head_dim + tile.kv_head * width;
             to.copy_from_slice(&queries.q[from..from + width]);
             let by = i64::from(position) - i64::from(shift);
-            let turn = Turn { rope: queries.rope, by, spreads: E::SCALED, scale, heads: to };
-            on_lanes(job.cpu, turn);
+            if *turned != by {
+                on_lanes(job.cpu, Find { rope: queries.rope, by, angles });
+                *turned = by;
+            }
+            let (rope, spreads) = (queries.rope, E::SCALED);
+            on_lanes(job.cpu, Turn { rope, angles, spreads, scale, heads: to });
         }
         true
     }
@@ -330,10 +342,24 @@ impl Worker {
     }
 }
 
-/// Heads to be turned by the angles of a position, spread where keys are, and scaled.
-struct Turn<'a> {
+/// Angles to be found.
+struct Find<'a> {
     rope: &'a RopeTable,
     by: i64,
+    angles: &'a mut Angles,
+}
+
+impl OnLanes for Find<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        *self.angles = self.rope.angles(self.by);
+    }
+}
+
+/// Heads to be turned by these angles, spread where keys are, and scaled.
+struct Turn<'a> {
+    rope: &'a RopeTable,
+    angles: &'a Angles,
     spreads: bool,
     scale: f32,
     heads: &'a mut [f32],
@@ -342,8 +368,8 @@ struct Turn<'a> {
 impl OnLanes for Turn<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, _: L) {
-        let Self { rope, by, spreads, scale, heads } = self;
-        rope.turn(&rope.angles(by), heads);
+        let Self { rope, angles, spreads, scale, heads } = self;
+        rope.turn(angles, heads);
         if spreads {
             heads.chunks_exact_mut(rope.dims()).for_each(spread);
         }
