@@ -17,8 +17,9 @@ use crate::{PageId, RopeTable, Run};
 use half::bf16;
 use std::ops::Range;
 
-/// A thread's memory.
+/// A thread's memory, in cache lines of its own.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(in crate::attention) struct Worker {
     /// Queries rotated for `rotated` and scaled, `[queries, head_dim]`; and packed, see [`Pack`].
     rows: Vec<f32>,
@@ -96,8 +97,10 @@ impl Worker {
         let dims = problem.shape.head_dim;
         let rows = problem.kv.layout().page_rows;
         let (nv, dv) = (rows.div_ceil(LANES), dims.div_ceil(LANES));
-        self.sights.reserve(queries.saturating_sub(self.sights.len()));
-        self.seen.reserve(queries.saturating_sub(self.seen.len()));
+        for ranges in [&mut self.sights, &mut self.seen] {
+            ranges.clear();
+            ranges.reserve(queries + apart::<Range<usize>>());
+        }
         grow(&mut self.turns, queries);
         // Another call may be of other angles.
         self.turns.iter_mut().for_each(|(turned, _)| *turned = i64::MIN);
@@ -419,10 +422,16 @@ pub(super) fn widen_lines<E: Element>(
     }
 }
 
+/// Makes room for `length`, and for what keeps the cache lines of two threads apart.
 pub(super) fn grow<T: Clone + Default>(memory: &mut Vec<T>, length: usize) {
-    if memory.len() < length {
-        memory.resize(length, T::default());
+    if memory.len() < length + apart::<T>() {
+        memory.resize(length + apart::<T>(), T::default());
     }
+}
+
+/// As many elements as two cache lines hold: a machine may fetch them in pairs.
+const fn apart<T>() -> usize {
+    128_usize.div_ceil(size_of::<T>())
 }
 
 /// Up to this many queries read a page as it is stored; more share a copy in f32.
