@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a bench's result is what it prints")]
 
+mod attention;
 mod batch;
 mod chosen;
 mod cpu;
@@ -45,6 +46,10 @@ enum Bench {
     ///
     /// Example: cargo run --release -p benches -- batch --json
     Batch(batch::Args),
+    /// Attention alone of many sequences over the same cached fragments, in layers of known models.
+    ///
+    /// Example: cargo run --release -p benches -- attention --json
+    Attention(attention::Args),
     /// Cento and llama.cpp, interleaved: same file, same threads, and the ratios.
     ///
     /// Example: cargo run --release -p benches -- peer --model smollm2-135m --json
@@ -74,6 +79,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Gpu(args) => print(&gpu::measure(&args)?, args.json),
         Bench::Join(args) => print(&join::measure(&args)?, args.json),
         Bench::Batch(args) => print(&batch::measure(&args)?, args.json),
+        Bench::Attention(args) => print(&attention::measure(&args)?, args.json),
         Bench::Peer(args) => print(&peer::measure(&args)?, args.json),
         Bench::Restart(args) => print(&restart::measure(&args)?, args.json),
         Bench::Kernels(args) => kernels::measure(&args),

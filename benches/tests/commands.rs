@@ -12,7 +12,9 @@ fn lines(args: &[&str]) -> Vec<String> {
 #[test]
 fn help_names_every_bench() {
     let help = lines(&["--help"]).join("\n");
-    for bench in ["cpu", "join", "batch", "restart", "peer", "kernels", "instructions", "soak"] {
+    let benches =
+        ["attention", "batch", "cpu", "instructions", "join", "kernels", "peer", "restart", "soak"];
+    for bench in benches {
         assert!(help.contains(bench), "{help}");
     }
 }
@@ -24,6 +26,17 @@ fn kernels_prints_limits_and_a_line_for_each_case() {
     assert!(lines.len() > 2, "{lines:?}");
     assert!(lines[0].contains("int8_gops"), "{lines:?}");
     assert!(lines[1..].iter().all(|line| line.contains("share_of_reads")), "{lines:?}");
+}
+
+#[test]
+fn attention_measures_both_ways_of_a_model() {
+    let few = ["--sequences", "3", "--fragments", "2", "--fragment-tokens", "40", "--runs", "1"];
+    let lines =
+        lines(&[&["attention", "--json", "--filter", "Smol", "--threads", "1"], &few[..]].concat());
+    let [report] = &lines[..] else { panic!("one line: {lines:?}") };
+    for field in ["f32_gflops", "SmolLM2-135M", "shared_gflops", "each_gflops", "ratio"] {
+        assert!(report.contains(field), "{field}: {report}");
+    }
 }
 
 #[test]

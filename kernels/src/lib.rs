@@ -35,7 +35,7 @@ mod simd;
 
 pub use add::{add, add_bias};
 pub use attention::{
-    AttentionScratch, AttentionShape, MASS_ONE, Queries, attention, attention_mass,
+    AttentionScratch, AttentionShape, Looks, MASS_ONE, Queries, attention, attention_mass,
 };
 pub use blocks::{BlockFormat, dequantize};
 pub use cpu::Cpu;

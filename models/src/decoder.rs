@@ -9,7 +9,7 @@ use crate::parts::{Layer, Parts};
 use crate::rope::Frequencies;
 use crate::{Batch, Model, ModelShape, Weight};
 use kernels::{
-    AttentionScratch, AttentionShape, Cpu, Input, KvPool, KvRows, PageId, Queries, Refine,
+    AttentionScratch, AttentionShape, Cpu, Input, KvPool, KvRows, Looks, PageId, Queries, Refine,
     RopeTable,
 };
 
@@ -78,7 +78,7 @@ impl Decoder {
 
     /// One layer: writes K and V of all rows, then, unless only those are wanted, adds attention
     /// and the feed-forward layer to the residual stream.
-    fn layer(&mut self, index: usize, batch: &Batch<'_>, task: Task<'_>) {
+    fn layer(&mut self, index: usize, (batch, looks): (&Batch<'_>, Looks<'_>), task: Task<'_>) {
         let kv_only = matches!(task, Task::KvOnly | Task::Deviate(_));
         let Self { cpu, description: d, parts, scratch, kv, .. } = self;
         let (cpu, layer, kind) = (&*cpu, &parts.layers[index], d.layers[index]);
@@ -117,7 +117,7 @@ impl Decoder {
             return;
         }
         rows.queries(cpu, layer, d.norm_eps);
-        let queries = Queries { layer: index, q: rows.q, positions, spans: batch.spans, rope };
+        let queries = Queries { layer: index, q: rows.q, looks, rope };
         let shape = attention_shape(d, kind);
         match task {
             Task::Weigh(Weight::Attention, mass) => {
@@ -212,22 +212,23 @@ impl Model for Decoder {
     fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
         self.embed(batch);
         let layers = self.shape.layers;
+        let of_batch = (batch, looks(batch));
         for index in 0..layers - 1 {
-            self.layer(index, batch, Task::All);
+            self.layer(index, of_batch, Task::All);
         }
         // A second pass over some rows pays when they are few.
         if batch.logits_rows.len() > batch.tokens.len() / 2 {
-            self.layer(layers - 1, batch, Task::All);
+            self.layer(layers - 1, of_batch, Task::All);
             return self.head(batch, logits);
         }
-        self.layer(layers - 1, batch, Task::KvOnly);
+        self.layer(layers - 1, of_batch, Task::KvOnly);
         if batch.logits_rows.is_empty() {
             return logits.clear();
         }
         let mut narrow = std::mem::take(&mut self.narrow);
         narrow.with(batch, |few| {
             self.narrow(batch.logits_rows);
-            self.layer(layers - 1, few, Task::Reread);
+            self.layer(layers - 1, (few, looks(few)), Task::Reread);
             self.head(few, logits);
         });
         self.narrow = narrow;
@@ -235,8 +236,9 @@ impl Model for Decoder {
 
     fn weigh(&mut self, batch: &Batch<'_>, by: Weight, mass: &mut [u64], logits: &mut Vec<f32>) {
         self.embed(batch);
+        let of_batch = (batch, looks(batch));
         for index in 0..self.shape.layers {
-            self.layer(index, batch, Task::Weigh(by, mass));
+            self.layer(index, of_batch, Task::Weigh(by, mass));
         }
         if batch.logits_rows.is_empty() {
             logits.clear();
@@ -250,8 +252,9 @@ impl Model for Decoder {
         if self.shape.layers == 1 {
             return deviations.fill(0.0);
         }
-        self.layer(0, batch, Task::Reread);
-        self.layer(1, batch, Task::Deviate(deviations));
+        let of_batch = (batch, looks(batch));
+        self.layer(0, of_batch, Task::Reread);
+        self.layer(1, of_batch, Task::Deviate(deviations));
     }
 
     fn copy_rows(&mut self, from: PageId, to: PageId, rows: usize) {
@@ -283,6 +286,11 @@ impl std::fmt::Debug for Decoder {
             .field("shape", &self.shape)
             .finish_non_exhaustive()
     }
+}
+
+/// What all layers look at.
+fn looks<'a>(batch: &Batch<'a>) -> Looks<'a> {
+    Looks::new(batch.positions, batch.spans)
 }
 
 pub(crate) fn attention_shape(d: &Description, kind: LayerKind) -> AttentionShape {

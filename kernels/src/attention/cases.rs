@@ -6,7 +6,7 @@ mod mass;
 pub(super) mod shared;
 
 use super::cuda::trials;
-use super::{AttentionScratch, AttentionShape, Queries, attention, reference};
+use super::{AttentionScratch, AttentionShape, Looks, Queries, attention, reference};
 use crate::case::{self, Expected, GpuTrial, Rng, Tolerance, Trial, Work};
 use crate::cuda::{Gpu, GpuError};
 use crate::kv::RowOfHead;
@@ -379,8 +379,7 @@ impl Filled {
         Queries {
             layer: LAYER,
             q: &self.q[rows.start * width..rows.end * width],
-            positions: &self.positions[rows],
-            spans,
+            looks: Looks::new(&self.positions[rows], spans),
             rope: &self.rope,
         }
     }

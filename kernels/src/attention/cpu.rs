@@ -1,17 +1,19 @@
 //! Runs a plan: each task attends one tile of queries, over one split or over all it sees.
 
 mod mass;
+mod states;
 mod worker;
 
 pub(super) use mass::attention_mass;
+pub(super) use states::Waiting;
 pub(super) use worker::Worker;
 
-use super::plan::{Member, Plan, Task, Tile};
+use super::plan::{Call, Member, Plan, Task, Tile};
 use super::{AttentionScratch, AttentionShape, Queries};
 use crate::cpu::Disjoint;
-use crate::merge::merge_into;
+use crate::simd::lanes::LANES;
 use crate::{Cpu, KvDtype, KvPool, Run, Tempered};
-use std::ops::Range;
+use states::{Sinks, merge_states, temper};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use worker::grow;
 
@@ -22,16 +24,15 @@ pub(super) struct Problem<'a> {
     pub(super) queries: &'a Queries<'a>,
 }
 
-/// Partial states that wait to be merged.
-#[derive(Debug, Default)]
-pub(super) struct States {
-    max: Vec<f32>,
-    sum: Vec<f32>,
-    /// `[states, head_dim]`.
-    weighted: Vec<f32>,
+impl<'a> Problem<'a> {
+    /// What its plan depends on.
+    fn call(&self, threads: usize, shares: bool) -> Call<'a> {
+        let page_rows = self.kv.layout().page_rows;
+        Call { looks: self.queries.looks, shape: *self.shape, page_rows, threads, shares }
+    }
 }
 
-/// Runs the plan in `scratch`. Any thread may do any task: each result and each state is written
+/// Runs the call's plan. Any thread may do any task: each result and each state is written
 /// by one task alone.
 pub(super) fn attention(
     cpu: &Cpu,
@@ -39,22 +40,15 @@ pub(super) fn attention(
     scratch: &mut AttentionScratch,
     out: &mut [f32],
 ) {
-    let AttentionScratch { plan, workers, states } = scratch;
+    let AttentionScratch { shares, plans, workers, waiting } = scratch;
+    let plan = plans.of(problem.call(cpu.threads(), *shares));
     workers.resize_with(cpu.threads().max(workers.len()), Worker::default);
     let queries = plan.queries_max();
     // For all alike: which thread gets how much work is chance.
     for worker in workers.iter_mut() {
         worker.make_room(queries, problem);
     }
-    grow(&mut states.max, plan.states);
-    grow(&mut states.sum, plan.states);
-    grow(&mut states.weighted, plan.states * problem.shape.head_dim);
-    let sinks = Sinks {
-        out: Disjoint::new(out),
-        max: Disjoint::new(&mut states.max),
-        sum: Disjoint::new(&mut states.sum),
-        weighted: Disjoint::new(&mut states.weighted),
-    };
+    let sinks = waiting.sinks(plan, problem.shape.head_dim.div_ceil(LANES), out);
     let workers = Disjoint::new(&mut workers[..]);
     let next = AtomicUsize::new(0);
     cpu.for_each(plan.threads, |w| {
@@ -74,88 +68,7 @@ pub(super) fn attention(
             }
         }
     });
-    merge_states(cpu, problem, plan, sinks);
-}
-
-/// Merges the states of tiles that were cut into splits, in order, and writes their results.
-fn merge_states(cpu: &Cpu, problem: &Problem<'_>, plan: &Plan, sinks: Sinks<'_>) {
-    let Sinks { out, max, sum, weighted } = sinks;
-    let dims = problem.shape.head_dim;
-    let cut = |tile: &&Tile| !tile.states.is_empty();
-    let merge_tile = |tile: &Tile| {
-        let Range { start, end } = tile.states;
-        // SAFETY: all tasks are done, and the states of a tile are its own.
-        let (max, sum, weighted) = unsafe {
-            (max.range(start..end), sum.range(start..end), weighted.range(start * dims..end * dims))
-        };
-        let (max, later_max) = max.split_at_mut(tile.queries);
-        let (sum, later_sum) = sum.split_at_mut(tile.queries);
-        let (weighted, later) = weighted.split_at_mut(tile.queries * dims);
-        let tempered = problem.queries.spans[tile.span].tempered;
-        for split in 0..=later_max.len() / tile.queries {
-            for q in 0..tile.queries {
-                let own = &mut weighted[q * dims..(q + 1) * dims];
-                if split > 0 {
-                    let i = (split - 1) * tile.queries + q;
-                    let o = &later[i * dims..(i + 1) * dims];
-                    merge_into((&mut max[q], &mut sum[q], own), (later_max[i], later_sum[i], o));
-                }
-                let own = &mut weighted[q * dims..(q + 1) * dims];
-                if let Some(by) = tempered.filter(|_| split + 1 == tile.tempered) {
-                    temper(by, &mut max[q], &mut sum[q], own);
-                }
-            }
-        }
-        let states = weighted.chunks_exact(dims).zip(&*sum);
-        write_tile(problem, tile, &out, states);
-    };
-    if plan.states * dims < MERGE_FLOATS_ALONE {
-        plan.tiles.iter().filter(cut).for_each(merge_tile);
-    } else {
-        cpu.for_each(plan.tiles.len(), |t| {
-            plan.tiles.get(t).filter(cut).into_iter().for_each(merge_tile);
-        });
-    }
-}
-
-/// Turns the state of tempered runs into the one that their scale gives them: all scores moved from
-/// their log-sum-exp `l` to `S T l`.
-fn temper(by: Tempered, max: &mut f32, sum: &mut f32, weighted: &mut [f32]) {
-    if *sum > 0.0 {
-        let moved = by.scale * by.temperature * (*max + sum.ln());
-        for x in weighted {
-            *x /= *sum;
-        }
-        (*max, *sum) = (moved, 1.0);
-    }
-}
-
-/// Writes `weighted / sum` of every query of a tile to its place in `out`.
-fn write_tile<'s>(
-    problem: &Problem<'_>,
-    tile: &Tile,
-    out: &Disjoint<'_, f32>,
-    states: impl Iterator<Item = (&'s [f32], &'s f32)>,
-) {
-    let AttentionShape { heads, kv_heads, head_dim, .. } = *problem.shape;
-    let group = heads / kv_heads;
-    for (q, (weighted, &sum)) in states.enumerate() {
-        let (row, head) = (tile.rows.start + q / group, tile.kv_head * group + q % group);
-        let at = (row * heads + head) * head_dim;
-        // SAFETY: one task or merge writes a tile, and tiles share no (row, head).
-        let to = unsafe { out.range(at..at + head_dim) };
-        // Adding 0 makes -0 of a merge the 0 it is without.
-        let by = if sum == 0.0 { 0.0 } else { 1.0 / sum };
-        to.iter_mut().zip(weighted).for_each(|(to, x)| *to = x * by + 0.0);
-    }
-}
-
-/// Where tasks write: places that no two share.
-struct Sinks<'a> {
-    out: Disjoint<'a, f32>,
-    max: Disjoint<'a, f32>,
-    sum: Disjoint<'a, f32>,
-    weighted: Disjoint<'a, f32>,
+    merge_states(cpu, problem, plan, &sinks);
 }
 
 /// One task of one call.
@@ -206,16 +119,16 @@ impl<'a> Job<'a> {
 
     /// The runs that a tile's rows look at.
     fn runs(&self, tile: &Tile) -> &'a [Run<'a>] {
-        self.problem.queries.spans[tile.span].runs
+        self.problem.queries.looks.spans[tile.span].runs
     }
 
     fn positions(&self, tile: &Tile) -> &'a [u32] {
-        &self.problem.queries.positions[tile.rows.clone()]
+        &self.problem.queries.looks.positions[tile.rows.clone()]
     }
 
     /// The temperature and scale of a tile's run number `run`.
     fn tempered(&self, tile: &Tile, run: usize) -> Option<Tempered> {
-        let tempered = self.problem.queries.spans[tile.span].tempered;
+        let tempered = self.problem.queries.looks.spans[tile.span].tempered;
         tempered.filter(|tempered| run < tempered.runs)
     }
 
@@ -228,6 +141,3 @@ impl<'a> Job<'a> {
         self.problem.shape.heads / self.problem.shape.kv_heads
     }
 }
-
-/// Partial states of fewer floats are merged on the caller's thread.
-const MERGE_FLOATS_ALONE: usize = 1 << 16;

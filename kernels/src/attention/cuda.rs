@@ -12,12 +12,12 @@ mod share;
 pub(super) mod trials;
 mod words;
 
-use super::AttentionShape;
+use super::{AttentionShape, Looks};
 use crate::cuda::{
     Argument, Buffer, Gpu, GpuError, GpuKvPool, GpuRopeTable, HeadRows, Kernel, Output, Pinned,
     Shape,
 };
-use crate::{KvDtype, KvLayout, Span};
+use crate::{KvDtype, KvLayout};
 use plan::{HEAD_DIMS, Job, Plan, SHARED_QUERIES, TILE, Way, prefill_queries};
 use words::Kind;
 
@@ -64,15 +64,6 @@ pub enum Grids {
 /// Which kernels a plan launches: what was recorded for one plan serves another with the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Launches(u8);
-
-/// What a step looks at, on the host.
-#[derive(Clone, Copy, Debug)]
-pub struct Looks<'a> {
-    /// Composed position of each row.
-    pub positions: &'a [u32],
-    /// Which rows look at which runs. Spans do not share rows.
-    pub spans: &'a [Span<'a>],
-}
 
 /// Queries of a batch in one layer.
 #[derive(Clone, Copy, Debug)]
@@ -186,7 +177,7 @@ impl GpuAttention {
     ) -> Result<bool, GpuError> {
         let layout = kv.layout().sizes();
         check(kv, shape, looks);
-        let Looks { positions, spans } = *looks;
+        let Looks { positions, spans, .. } = *looks;
         let slots = SLOTS_EACH * gpu.device().multiprocessors;
         self.plan.make(&Job { layout, shape, positions, spans, slots, way });
         let count = self.plan.words().len();

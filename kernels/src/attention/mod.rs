@@ -26,15 +26,18 @@ mod cases;
 mod cpu;
 pub(crate) mod cuda;
 mod lines;
+mod looks;
 mod page;
 mod plan;
+mod plans;
 mod reference;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use cases::cases;
+pub use looks::Looks;
 
-use crate::{Cpu, KvPool, RopeTable, Span};
+use crate::{Cpu, KvPool, RopeTable};
 
 /// The numbers of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,32 +63,40 @@ pub struct Queries<'a> {
     pub layer: usize,
     /// `[rows, heads * head_dim]`, not rotated: each run rotates them for its own shift.
     pub q: &'a [f32],
-    /// Composed position of each row.
-    pub positions: &'a [u32],
-    /// Which rows look at which runs. Spans do not share rows.
-    pub spans: &'a [Span<'a>],
+    /// What they look at; those of a batch's other layers have the same.
+    pub looks: Looks<'a>,
     /// The layer's angles.
     pub rope: &'a RopeTable,
 }
 
-/// Memory of [`attention`], reused between calls: it grows to the largest batch it served.
-#[derive(Debug, Default)]
+/// Memory of [`attention`], reused between calls: it grows to the largest batch it served. Holds the
+/// plans of the last one.
+#[derive(Debug)]
 pub struct AttentionScratch {
-    plan: plan::Plan,
+    /// Pages that several spans look at are read once for all.
+    shares: bool,
+    plans: plans::Plans,
     workers: Vec<cpu::Worker>,
-    states: cpu::States,
+    waiting: cpu::Waiting,
+}
+
+impl Default for AttentionScratch {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl AttentionScratch {
     /// Empty: memory comes with the first call.
     pub fn new() -> Self {
-        Self::default()
+        let (plans, workers, waiting) = Default::default();
+        Self { shares: true, plans, workers, waiting }
     }
 
     /// Pages that several spans look at are read once for all of them (as it begins), or once for
     /// each. No result depends on it.
     pub fn share_reads(&mut self, shares: bool) {
-        self.plan.shares = shares;
+        self.shares = shares;
     }
 }
 
@@ -102,7 +113,6 @@ pub fn attention(
     out: &mut [f32],
 ) {
     check(kv, shape, queries, out.len());
-    scratch.plan.make(cpu.threads(), kv.layout().page_rows, shape, queries);
     cpu::attention(cpu, &cpu::Problem { kv, shape, queries }, scratch, out);
 }
 
@@ -124,11 +134,10 @@ pub fn attention_mass(
     mass: &mut [u64],
 ) {
     check(kv, shape, queries, queries.q.len());
-    let [span] = queries.spans else { panic!("one span at a time") };
+    let [span] = queries.looks.spans else { panic!("one span at a time") };
     assert!(span.tempered.is_none(), "runs that are weighed alike");
     let rows: usize = span.runs.iter().map(|run| run.rows as usize).sum();
     assert_eq!(mass.len(), rows, "a place for every row of the runs");
-    scratch.plan.make(cpu.threads(), kv.layout().page_rows, shape, queries);
     cpu::attention_mass(cpu, &cpu::Problem { kv, shape, queries }, scratch, mass);
 }
 
@@ -142,11 +151,11 @@ fn check(kv: &KvPool, shape: &AttentionShape, queries: &Queries<'_>, out: usize)
     assert!(heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads on {kv_heads}");
     assert!(queries.layer < layout.layers, "layer {} of {}", queries.layer, layout.layers);
     assert_eq!(queries.rope.dims(), head_dim, "angles for these heads");
-    let rows = queries.positions.len();
+    let rows = queries.looks.positions.len();
     let width = heads * head_dim;
     assert_eq!((queries.q.len(), out), (rows * width, rows * width), "a query and a result a row");
     let mut end = 0;
-    for span in queries.spans {
+    for span in queries.looks.spans {
         let range = &span.rows;
         assert!(end <= range.start && range.start <= range.end, "spans in order share no row");
         end = range.end;

@@ -17,7 +17,7 @@ use crate::kv::{Element, Side};
 use crate::simd::lanes::{LANES, Lanes, OnLanes, prefetch_bytes};
 use half::bf16;
 use scores::k_scale;
-use softmax::{fall, soften_whole};
+use softmax::{soften_seen, soften_whole};
 use std::ops::Range;
 use values::{Weights, v_scale, weigh};
 
@@ -56,8 +56,8 @@ pub(super) struct State<'a> {
     pub(super) sums: &'a mut [Lane16],
     /// Sums of `exp(score - max) V`: `[queries, dv]`.
     pub(super) weighted: &'a mut [Lane16],
-    /// Scores of a tile, then weights: a line for each query.
-    pub(super) scores: &'a mut [ScoresLine],
+    /// Scores of a tile, then weights: a line for each query. And room for the scores of the next.
+    pub(super) scores: [&'a mut [ScoresLine]; 2],
 }
 
 /// One page to be added to the state of some queries.
@@ -108,38 +108,37 @@ impl<E: Element> OnLanes for Page<'_, E> {
         let everything = 0..nv * LANES;
         let whole =
             hidden.is_empty() && softcap.is_none() && matches!(seen, [s] if *s == everything);
-        let (mut first, queries) = (0, state.max.len());
-        // A tile goes all the way while its scores are in the first-level cache.
-        while first < queries {
-            let last = first + tile::<L>(queries - first);
+        let queries = state.max.len();
+        let (mut first, mut last) = (0, 0);
+        // A tile goes all the way while its scores are in the first-level cache, one behind the tile
+        // that is scored: its exponentials are waited for while that one's products are made.
+        loop {
+            let next = last + tile::<L>(queries - last);
             // By and by: more at once would be waited for.
             for ahead in ahead {
                 if ahead.bytes > 0 {
-                    ahead.fetch(first..last, queries);
+                    ahead.fetch(last..next, queries);
                 }
             }
-            score(l, panels, &q[first * dims..last * dims], last - first, state.scores);
-            let (max, sums) = (&mut state.max[first..last], &mut state.sums[first..last]);
-            let decay = if whole {
-                soften_whole(l, nv, (&mut *state.scores, max, sums))
-            } else {
-                let mut decay = [0.0; LANES];
-                for (t, i) in (first..last).enumerate() {
-                    let sight = Sight { seen: of_query(seen, i), hidden };
-                    let now = largest(l, &mut state.scores[t][..nv], sight, softcap, max[t]);
-                    decay[t] = fall(max[t], now);
-                    max[t] = now;
-                }
-                l.store(l.exp(l.load(&decay)), &mut decay);
-                for (t, i) in (first..last).enumerate() {
-                    let sight = Sight { seen: of_query(seen, i), hidden };
-                    let by = (decay[t], &mut sums[t]);
-                    soften(l, &mut state.scores[t][..nv], sight, max[t], by);
-                }
-                decay
-            };
-            state.weigh(l, panels, seen, (first, last), &decay);
-            first = last;
+            if last < next {
+                score(l, panels, &q[last * dims..next * dims], next - last, state.scores[1]);
+            }
+            if first < last {
+                let scores = &mut *state.scores[0];
+                let (max, sums) = (&mut state.max[first..last], &mut state.sums[first..last]);
+                let decay = if whole {
+                    soften_whole(l, nv, (scores, max, sums))
+                } else {
+                    let seen = |t: usize| Sight { seen: of_query(seen, first + t), hidden };
+                    soften_seen(l, nv, (scores, max, sums), (seen, softcap))
+                };
+                state.weigh(l, panels, seen, (first, last), &decay);
+            }
+            if last == next {
+                break;
+            }
+            state.scores.swap(0, 1);
+            (first, last) = (last, next);
         }
     }
 }
@@ -172,7 +171,7 @@ impl State<'_> {
             }
             if !rows.is_empty() {
                 let by = Weights {
-                    of_rows: &self.scores[begin - first..end - first],
+                    of_rows: &self.scores[0][begin - first..end - first],
                     seen: rows.clone(),
                     decay: &decay[begin - first..end - first],
                 };

@@ -6,15 +6,24 @@
 //!
 //! Owns what no result depends on: the cut is made for speed alone.
 
-use super::{AttentionShape, Queries, SPLIT_ROWS};
-use crate::{PageId, Run};
+use super::{AttentionShape, Looks, SPLIT_ROWS};
+use crate::{PageId, Run, Span};
 use std::ops::Range;
 
-/// The work of one call.
-#[derive(Debug)]
-pub(super) struct Plan {
+/// What a plan depends on.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) looks: Looks<'a>,
+    pub(super) shape: AttentionShape,
+    pub(super) page_rows: usize,
+    pub(super) threads: usize,
     /// Pages that several spans look at are read once for all.
     pub(super) shares: bool,
+}
+
+/// How the work of a call is cut.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
     /// Rows that share K and V.
     pub(super) tiles: Vec<Tile>,
     /// What threads take, one at a time.
@@ -26,6 +35,8 @@ pub(super) struct Plan {
     firsts: Vec<(PageId, usize)>,
     /// Partial states that tasks leave to be merged, one for each query and split.
     pub(super) states: usize,
+    /// The first states of blocks: a block is what a task leaves of one tile.
+    pub(super) blocks: Vec<usize>,
     /// The most queries that a task has for several who look.
     shared_queries_max: usize,
     /// Threads worth waking.
@@ -41,10 +52,10 @@ pub(super) struct Tile {
     pub(super) kv_head: usize,
     /// Queries of the tile.
     pub(super) queries: usize,
-    /// The tile's states, a block of `queries` for each split in order. Empty: one task does the
-    /// whole tile and writes its result.
-    pub(super) states: Range<usize>,
-    /// How many of these blocks are of tempered runs: the first.
+    /// The tile's blocks of states, one for each split in order. Empty: one task does the whole tile
+    /// and writes its result.
+    pub(super) blocks: Range<usize>,
+    /// How many of these are of tempered runs: the first.
     pub(super) tempered: usize,
 }
 
@@ -56,12 +67,14 @@ pub(super) enum Task {
         /// Index of the tile.
         tile: usize,
     },
-    /// One split, for all who look at it: their states are left to be merged.
+    /// One split, for all who look at it: their states are left to be merged, side by side.
     Split {
         /// Who looks: indices of members, of one K/V head.
         members: Range<usize>,
         /// Index of the split in the run.
         split: usize,
+        /// Their states.
+        states: Range<usize>,
     },
 }
 
@@ -72,8 +85,6 @@ pub(super) struct Member {
     pub(super) tile: usize,
     /// Index of the run in its span.
     pub(super) run: usize,
-    /// Index of the first of the tile's states of the split.
-    pub(super) state: usize,
 }
 
 /// A split that a tile sees. In order, looks at the same pages stand side by side.
@@ -85,42 +96,23 @@ struct Look {
     kv_head: usize,
     tile: usize,
     run: usize,
-    state: usize,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            shares: true,
-            tiles: Vec::new(),
-            tasks: Vec::new(),
-            members: Vec::new(),
-            looks: Vec::new(),
-            firsts: Vec::new(),
-            states: 0,
-            shared_queries_max: 0,
-            threads: 0,
-        }
-    }
+    /// Where the tile's states of the split are said to be.
+    block: usize,
 }
 
 impl Plan {
     /// Plans a call. Allocates only where a call is larger than all before it.
-    pub(super) fn make(
-        &mut self,
-        threads: usize,
-        page_rows: usize,
-        shape: &AttentionShape,
-        queries: &Queries<'_>,
-    ) {
+    pub(super) fn make(&mut self, call: &Call<'_>) {
         self.tiles.clear();
         self.tasks.clear();
         self.members.clear();
+        self.blocks.clear();
         self.states = 0;
         self.shared_queries_max = 0;
+        let Call { shape, looks, threads, .. } = *call;
         let group = shape.heads / shape.kv_heads;
         let tile_rows = (TILE_QUERIES / group).max(1);
-        for (span, rows) in queries.spans.iter().map(|s| s.rows.clone()).enumerate() {
+        for (span, rows) in looks.spans.iter().map(|s| s.rows.clone()).enumerate() {
             for start in rows.clone().step_by(tile_rows) {
                 let rows = start..(start + tile_rows).min(rows.end);
                 self.tiles.extend((0..shape.kv_heads).map(|kv_head| Tile {
@@ -128,16 +120,16 @@ impl Plan {
                     rows: rows.clone(),
                     kv_head,
                     queries: rows.len() * group,
-                    states: 0..0,
+                    blocks: 0..0,
                     tempered: 0,
                 }));
             }
         }
-        self.find_shared(queries);
-        let looks = self.cut(threads, page_rows, shape, queries);
-        self.gather(split_rows(page_rows) / page_rows, queries);
+        self.find_shared(call);
+        let pairs = self.cut(call);
+        self.gather(call);
         // A thread wakes in the time of some hundred rows of K and V.
-        self.threads = threads.min(self.tasks.len()).min(1 + looks / ROWS_PER_WAKE);
+        self.threads = threads.min(self.tasks.len()).min(1 + pairs / ROWS_PER_WAKE);
     }
 
     /// The most queries that a task has.
@@ -147,13 +139,13 @@ impl Plan {
     }
 
     /// Leaves in `firsts` the spans that look at a page which another span looks at too, in order.
-    fn find_shared(&mut self, queries: &Queries<'_>) {
-        let firsts = &mut self.firsts;
+    fn find_shared(&mut self, call: &Call<'_>) {
+        let (firsts, spans) = (&mut self.firsts, call.looks.spans);
         firsts.clear();
-        if !self.shares || queries.spans.len() < 2 {
+        if !call.shares || spans.len() < 2 {
             return;
         }
-        for (s, span) in queries.spans.iter().enumerate() {
+        for (s, span) in spans.iter().enumerate() {
             firsts.extend(span.runs.iter().filter_map(|run| Some((*run.pages.first()?, s))));
         }
         firsts.sort_unstable();
@@ -175,21 +167,16 @@ impl Plan {
 
     /// Makes the tasks of whole tiles, and the looks of others; returns how many (query, row) pairs
     /// they hold, at most.
-    fn cut(
-        &mut self,
-        threads: usize,
-        page_rows: usize,
-        shape: &AttentionShape,
-        queries: &Queries<'_>,
-    ) -> usize {
+    fn cut(&mut self, call: &Call<'_>) -> usize {
+        let Call { shape, looks, page_rows, threads, .. } = *call;
         let split_rows = split_rows(page_rows);
         let few = threads > 1 && self.tiles.len() < TILES_PER_THREAD * threads;
-        let mut looks = 0;
+        let mut pairs = 0;
         for (t, tile) in self.tiles.iter_mut().enumerate() {
-            let runs = queries.spans[tile.span].runs;
-            let positions = &queries.positions[tile.rows.clone()];
+            let runs = looks.spans[tile.span].runs;
+            let positions = &looks.positions[tile.rows.clone()];
             let seen = |run: &Run<'_>| seen_by_any(run, positions, shape.window);
-            looks += tile.queries * runs.iter().map(|run| seen(run).len()).sum::<usize>();
+            pairs += tile.queries * runs.iter().map(|run| seen(run).len()).sum::<usize>();
             let splits: usize =
                 runs.iter().map(|run| splits_in(&seen(run), split_rows).len()).sum();
             let room = self.states + splits * tile.queries;
@@ -199,32 +186,36 @@ impl Plan {
                 self.tasks.push(Task::Whole { tile: t });
                 continue;
             }
-            tile.states = self.states..room;
-            let tempered = queries.spans[tile.span].tempered.map_or(0, |tempered| tempered.runs);
+            let begin = self.blocks.len();
+            tile.blocks = begin..begin + splits;
+            self.states = room;
+            let tempered = looks.spans[tile.span].tempered.map_or(0, |tempered| tempered.runs);
             let before = runs[..tempered].iter().map(|run| splits_in(&seen(run), split_rows).len());
             tile.tempered = before.sum();
             for (r, run) in runs.iter().enumerate() {
                 for split in splits_of(run, positions, shape.window, split_rows) {
                     let page = run.pages[split * (split_rows / page_rows)];
-                    let (kv_head, state) = (tile.kv_head, self.states);
-                    self.looks.push(Look { page, split, kv_head, tile: t, run: r, state });
-                    self.states += tile.queries;
+                    let (kv_head, block) = (tile.kv_head, self.blocks.len());
+                    self.looks.push(Look { page, split, kv_head, tile: t, run: r, block });
+                    self.blocks.push(0);
                 }
             }
         }
-        looks
+        pairs
     }
 
     /// Makes tasks of the looks: those at the same pages together.
-    fn gather(&mut self, split_pages: usize, queries: &Queries<'_>) {
-        let Self { shares, tiles, tasks, members, looks, shared_queries_max, .. } = self;
-        if *shares && queries.spans.len() > 1 {
+    fn gather(&mut self, call: &Call<'_>) {
+        let Self { tiles, tasks, members, looks, blocks, shared_queries_max, .. } = self;
+        let spans = call.looks.spans;
+        let split_pages = split_rows(call.page_rows) / call.page_rows;
+        if call.shares && spans.len() > 1 {
             looks.sort_unstable();
         }
-        let mut left = &looks[..];
+        let (mut left, mut state) = (&looks[..], 0);
         while let Some((first, others)) = left.split_first() {
             let alike = |look: &&Look| {
-                *shares && reads_alike((*first, **look), split_pages, tiles, queries)
+                call.shares && reads_alike((*first, **look), split_pages, tiles, spans)
             };
             let (all, later) = left.split_at(1 + others.iter().take_while(alike).count());
             left = later;
@@ -234,14 +225,15 @@ impl Plan {
             let held = queries_of(all);
             let each = all.len().div_ceil(held.div_ceil(TILE_QUERIES));
             for part in all.chunks(each) {
-                let begin = members.len();
-                *shared_queries_max = queries_of(part).max(*shared_queries_max);
-                members.extend(part.iter().map(|&Look { tile, run, state, .. }| Member {
-                    tile,
-                    run,
-                    state,
-                }));
-                tasks.push(Task::Split { members: begin..members.len(), split: first.split });
+                let (begin, first_state) = (members.len(), state);
+                for &Look { tile, run, block, .. } in part {
+                    members.push(Member { tile, run });
+                    blocks[block] = state;
+                    state += tiles[tile].queries;
+                }
+                *shared_queries_max = (state - first_state).max(*shared_queries_max);
+                let (members, states) = (begin..members.len(), first_state..state);
+                tasks.push(Task::Split { members, split: first.split, states });
             }
         }
         looks.clear();
@@ -253,13 +245,13 @@ fn reads_alike(
     (a, b): (Look, Look),
     split_pages: usize,
     tiles: &[Tile],
-    queries: &Queries<'_>,
+    spans: &[Span<'_>],
 ) -> bool {
     if (a.page, a.split, a.kv_head) != (b.page, b.split, b.kv_head) || a.tile == b.tile {
         return false;
     }
     let of = |look: Look| {
-        let span = &queries.spans[tiles[look.tile].span];
+        let span = &spans[tiles[look.tile].span];
         let run = &span.runs[look.run];
         let pages = &run.pages[look.split * split_pages..];
         let tempered = span.tempered.filter(|by| look.run < by.runs).map(|by| by.temperature);

@@ -7,7 +7,7 @@ use crate::{KvDtype, KvPool, Run, Span, Tempered};
 /// See [`super::attention`].
 pub(crate) fn attention(kv: &KvPool, shape: &AttentionShape, qs: &Queries<'_>, out: &mut [f32]) {
     let width = shape.heads * shape.head_dim;
-    for span in qs.spans {
+    for span in qs.looks.spans {
         for row in span.rows.clone() {
             for head in 0..shape.heads {
                 let at = row * width + head * shape.head_dim;
@@ -28,7 +28,7 @@ pub(crate) fn attention(kv: &KvPool, shape: &AttentionShape, qs: &Queries<'_>, o
 /// Fills `mass` with the attention that each row of the runs gets, see [`super::attention_mass`].
 pub(crate) fn mass(kv: &KvPool, shape: &AttentionShape, qs: &Queries<'_>, mass: &mut [f64]) {
     let width = shape.heads * shape.head_dim;
-    let span = &qs.spans[0];
+    let span = &qs.looks.spans[0];
     for row in span.rows.clone() {
         for head in 0..shape.heads {
             let at = row * width + head * shape.head_dim;
@@ -75,7 +75,7 @@ fn seen(
     (qs, span, batch_row): (&Queries<'_>, &Span<'_>, usize),
     (query, kv_head): (&[f32], usize),
 ) -> Vec<Seen> {
-    let position = qs.positions[batch_row];
+    let position = qs.looks.positions[batch_row];
     let (mut seen, mut before) = (Vec::new(), 0);
     for (number, run) in span.runs.iter().enumerate() {
         let mut q = query.to_vec();

@@ -3,8 +3,8 @@
 
 use super::cases::shared::orders;
 use super::cases::{Case, Filled, shapes, spans};
-use super::plan::Task;
-use super::{AttentionScratch, Queries, attention, attention_mass};
+use super::plan::{Call, Task};
+use super::{AttentionScratch, AttentionShape, Looks, Queries, attention, attention_mass};
 use crate::{Cpu, HiddenRows, Isa, KvDtype, Run, Span};
 
 const SEED: u64 = 20_240_607;
@@ -162,11 +162,49 @@ fn most_members(filled: &Filled, spans: &[Span<'_>], shares: bool) -> usize {
     let mut out = vec![0.0; queries.q.len()];
     let cpu = Cpu::new(2, Isa::best());
     attention(&cpu, &filled.kv, &filled.shape, &queries, &mut scratch, &mut out);
-    let members = scratch.plan.tasks.iter().map(|task| match task {
+    let call = Call {
+        looks: queries.looks,
+        shape: filled.shape,
+        page_rows: filled.kv.layout().page_rows,
+        threads: cpu.threads(),
+        shares,
+    };
+    let plan = scratch.plans.of(call);
+    let members = plan.tasks.iter().map(|task| match task {
         Task::Whole { .. } => 1,
         Task::Split { members, .. } => members.len(),
     });
     members.max().unwrap_or(0)
+}
+
+/// Layers of two shapes, batch after batch in the same memory: what was planned for the one serves no
+/// other.
+#[test]
+fn a_plan_serves_its_batch_and_shape_alone() {
+    let case = Case { runs: &[(20, 0, 0), (50, 20, 15)], positions: 40..52, ..shapes().remove(0) };
+    let filled = case.fill(SEED);
+    let runs = filled.runs();
+    let windowed = AttentionShape { window: Some(9), ..filled.shape };
+    let cpu = Cpu::new(2, Isa::best());
+    let mut positions = filled.positions.clone();
+    let mut scratch = AttentionScratch::new();
+    let mut seen = Vec::new();
+    for back in [0, 30, 5] {
+        positions.iter_mut().zip(&filled.positions).for_each(|(to, from)| *to = from - back);
+        let spans = [filled.span(0..5, &runs), filled.span(5..12 - back as usize / 5, &runs)];
+        let looks = Looks::new(&positions, &spans);
+        let queries = Queries { looks, ..filled.queries(0..12, &spans) };
+        for shape in [filled.shape, windowed, filled.shape, windowed] {
+            let [kept, fresh] = [&mut scratch, &mut AttentionScratch::new()].map(|scratch| {
+                let mut out = vec![0.0; queries.q.len()];
+                attention(&cpu, &filled.kv, &shape, &queries, scratch, &mut out);
+                out
+            });
+            assert_same(&kept, &fresh, (&case, cpu.isa(), back as usize));
+            seen.push(kept);
+        }
+    }
+    assert!(seen[0] != seen[1] && seen[0] == seen[2] && seen[0] != seen[4] && seen[0] != seen[8]);
 }
 
 #[test]

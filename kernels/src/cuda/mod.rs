@@ -46,7 +46,7 @@ pub use timer::Moment;
 
 pub use crate::add::cuda::{add, add_bias};
 pub use crate::attention::cuda::{
-    GpuAttention, GpuQueries, Grids, Launches, Looks, attention, attention_mass,
+    GpuAttention, GpuQueries, Grids, Launches, attention, attention_mass,
 };
 pub use crate::blocks::cuda::dequantize;
 pub use crate::embed::cuda::{EmbedTable, embed};

@@ -5,8 +5,11 @@
 //! score and gives every dim a share of each (QuaRot, arXiv:2404.00456). It comes after the
 //! rotation to a position, which is of pairs of dims.
 
+#![expect(clippy::inline_always, reason = "inlined code gets the caller's instruction set")]
+
 /// Multiplies a head by a Hadamard matrix, which is its own inverse: block by block of the largest
 /// power of two that divides its length.
+#[inline(always)]
 pub(crate) fn spread(head: &mut [f32]) {
     let block = 1 << head.len().trailing_zeros();
     let by = (block as f32).sqrt().recip();

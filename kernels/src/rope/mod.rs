@@ -5,6 +5,8 @@
 //! dims make a pair is the [`RopeStyle`]. Angles and their sines are f64; cos and sin are rounded
 //! to f32 once.
 
+#![expect(clippy::inline_always, reason = "inlined code gets the caller's instruction set")]
+
 pub(crate) mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
@@ -67,6 +69,7 @@ impl RopeTable {
     }
 
     /// [`Self::rotate`] by angles that are at hand.
+    #[inline(always)]
     pub(crate) fn turn(&self, angles: &Angles, heads: &mut [f32]) {
         let pairs = self.inv_freq.len();
         assert!(heads.len().is_multiple_of(2 * pairs), "whole heads of {} dims", 2 * pairs);
@@ -89,26 +92,41 @@ impl RopeTable {
     }
 
     /// cos and sin of every pair at `position`.
+    #[inline(always)]
     pub(crate) fn angles(&self, position: i64) -> Angles {
         let pairs = self.inv_freq.len();
         let (high, low) = (position.div_euclid(LOW), position.rem_euclid(LOW) as usize);
         let low = &self.low[low * pairs..][..pairs];
         let row =
             usize::try_from(high).ok().and_then(|h| self.high.get(h * pairs..(h + 1) * pairs));
-        let mut angles = Angles { cos: [0.0; PAIRS_MAX], sin: [0.0; PAIRS_MAX] };
-        for i in 0..pairs {
-            let far = row.map_or_else(|| Turn::at(high * LOW, self.inv_freq[i]), |row| row[i]);
-            let turn = far.then(low[i]);
-            (angles.cos[i], angles.sin[i]) = (turn.cos as f32, turn.sin as f32);
+        let mut angles = Angles::default();
+        let to = angles.cos[..pairs].iter_mut().zip(&mut angles.sin[..pairs]).zip(low);
+        let set = |((cos, sin), near): ((&mut f32, &mut f32), &Turn), far: Turn| {
+            let turn = far.then(*near);
+            (*cos, *sin) = (turn.cos as f32, turn.sin as f32);
+        };
+        if let Some(row) = row {
+            to.zip(row).for_each(|(to, &far)| set(to, far));
+        } else {
+            to.zip(&self.inv_freq).for_each(|(to, &freq)| set(to, Turn::at(high * LOW, freq)));
         }
         angles
     }
 }
 
 /// cos and sin of every pair at one position.
+#[derive(Clone, Debug)]
 pub(crate) struct Angles {
     cos: [f32; PAIRS_MAX],
     sin: [f32; PAIRS_MAX],
+}
+
+/// Of no pairs.
+impl Default for Angles {
+    #[inline(always)]
+    fn default() -> Self {
+        Self { cos: [0.0; PAIRS_MAX], sin: [0.0; PAIRS_MAX] }
+    }
 }
 
 /// cos and sin of an angle.
@@ -125,6 +143,7 @@ impl Turn {
     }
 
     /// The sum of two angles.
+    #[inline(always)]
     fn then(self, other: Self) -> Self {
         Self {
             cos: self.cos * other.cos - self.sin * other.sin,

@@ -45,8 +45,9 @@ pub(crate) trait Lanes: Copy {
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The nearest integer, ties to even.
     fn round(self, a: Self::V) -> Self::V;
-    /// 2 to the power of an integer from -126 to 127. Others give anything, NaN included.
-    fn power_of_two(self, n: Self::V) -> Self::V;
+    /// `a` times 2 to the power of `n`, an integer from -126 to 127, rounded once. Others give anything,
+    /// NaN included.
+    fn scaled(self, a: Self::V, n: Self::V) -> Self::V;
     /// `then` where `a < b`, `otherwise` elsewhere, also where one is NaN.
     fn where_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
     /// Lanes of `a` whose bit is set, lanes of `fill` elsewhere.
@@ -68,7 +69,7 @@ pub(crate) trait Lanes: Copy {
             p = self.mul_add(p, r, self.splat(c));
         }
         let series = self.add(self.mul_add(p, self.mul(r, r), r), self.splat(1.0));
-        let y = self.mul(series, self.power_of_two(n));
+        let y = self.scaled(series, n);
         self.where_less(x, self.splat(-87.0), self.splat(0.0), y)
     }
 

@@ -3,7 +3,8 @@
 use crate::Batch;
 use crate::decoder::attention_shape;
 use crate::description::Description;
-use kernels::cuda::{Gpu, GpuAttention, GpuError, GpuKvPool, Grids, Launches, Looks};
+use kernels::Looks;
+use kernels::cuda::{Gpu, GpuAttention, GpuError, GpuKvPool, Grids, Launches};
 
 /// Plans of attention, and of what rows weigh with those that attend to them.
 pub(super) struct Plans {
@@ -115,7 +116,7 @@ impl Plans {
 }
 
 fn looks<'a>(batch: &Batch<'a>) -> Looks<'a> {
-    Looks { positions: batch.positions, spans: batch.spans }
+    Looks::new(batch.positions, batch.spans)
 }
 
 /// Words of a plan that there is room for from the beginning: the pages of 64 sequences of 100,000

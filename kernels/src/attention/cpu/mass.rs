@@ -11,7 +11,7 @@ use super::super::page::{
     tile, vectors as seen_vectors,
 };
 use super::worker::{QUERIES_DIRECT, vectors, widen_lines};
-use super::{AttentionScratch, Job, Problem, Sinks, Worker};
+use super::{AttentionScratch, Job, Plan, Problem, Waiting, Worker};
 use crate::cpu::Disjoint;
 use crate::kv::{Element, GROUP_DIMS, Side};
 use crate::simd::lanes::{LANES, Lanes, OnLanes, on_lanes, sum};
@@ -26,7 +26,8 @@ pub(in super::super) fn attention_mass(
     scratch: &mut AttentionScratch,
     mass: &mut [u64],
 ) {
-    let AttentionScratch { plan, workers, .. } = scratch;
+    let AttentionScratch { shares, plans, workers, .. } = scratch;
+    let plan = plans.of(problem.call(cpu.threads(), *shares));
     workers.resize_with(cpu.threads().max(workers.len()), Worker::default);
     let queries = plan.tiles.iter().map(|tile| tile.queries).max().unwrap_or(0);
     for worker in workers.iter_mut() {
@@ -35,12 +36,8 @@ pub(in super::super) fn attention_mass(
         worker.mass.resize(mass.len(), 0);
     }
     // Nothing is written by tiles: what they give stays with the worker.
-    let sinks = Sinks {
-        out: Disjoint::new(&mut []),
-        max: Disjoint::new(&mut []),
-        sum: Disjoint::new(&mut []),
-        weighted: Disjoint::new(&mut []),
-    };
+    let mut nothing = Waiting::default();
+    let sinks = nothing.sinks(&Plan::default(), 0, &mut []);
     let shared = Disjoint::new(&mut workers[..]);
     let next = AtomicUsize::new(0);
     cpu.for_each(cpu.threads().min(plan.tiles.len()), |w| {
@@ -68,7 +65,7 @@ pub(in super::super) fn attention_mass(
 impl Worker {
     /// Adds the shares of the tile's queries to this worker's mass.
     fn weigh_rows<E: Element>(&mut self, job: &Job<'_>) {
-        self.begin(job);
+        self.forget_rotation();
         let queries = job.queries;
         self.max[..queries].fill(f32::NEG_INFINITY);
         self.sums[..queries].fill([0.0; LANES]);

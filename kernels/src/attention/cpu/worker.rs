@@ -1,6 +1,8 @@
 //! A thread's memory, and how it attends: page by page, for all who look at a split.
 
-use super::{Job, Problem, temper, write_tile};
+#![expect(clippy::inline_always, reason = "inlined code gets the caller's instruction set")]
+
+use super::{Job, Problem, temper};
 use crate::attention::AttentionShape;
 use crate::attention::lines::Lines;
 use crate::attention::page::{
@@ -8,20 +10,25 @@ use crate::attention::page::{
 };
 use crate::attention::plan::{Member, Task, Tile, hull, seen, split_rows, splits_of};
 use crate::kv::{Element, GROUP_DIMS, Panel, Side, spread};
-use crate::merge::merge_into;
-use crate::simd::lanes::{LANES, on_lanes, sum};
-use crate::{PageId, Run, Tempered};
+use crate::merge::{MergeEach, States};
+use crate::rope::Angles;
+use crate::simd::lanes::{LANES, Lanes, OnLanes, on_lanes, sum};
+use crate::{PageId, RopeTable, Run};
 use half::bf16;
 use std::ops::Range;
 
-/// A thread's memory.
+/// A thread's memory, in cache lines of its own.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(in crate::attention) struct Worker {
     /// Queries rotated for `rotated` and scaled, `[queries, head_dim]`; and packed, see [`Pack`].
     rows: Vec<f32>,
     pub(super) q: Vec<f32>,
     /// The shift and the temperature that they are rotated and scaled for.
     rotated: Option<(i32, f32)>,
+    /// Of each row of the task before, by how much it was turned, and the angles of that: tasks of other
+    /// K/V heads turn by the same.
+    turns: Vec<(i64, Angles)>,
     /// Rows of the run at hand that each query sees, and all of them.
     sights: Vec<Range<usize>>,
     common: Range<usize>,
@@ -30,16 +37,18 @@ pub(in crate::attention) struct Worker {
     /// K and V of the page at hand in f32: `[head_dim, nv]` and `[page_rows, dv]`.
     pub(super) k: Lines,
     v: Lines,
-    /// Of a few queries that are taken together, a line for each.
+    /// Of a few queries that are taken together, a line for each, and of the next few.
     pub(super) scores: Lines,
-    /// State of the split at hand: `[queries]`, the sums by lane, and `[queries, dv]`.
+    /// State of the split at hand: `[queries]`, and the sums by lane.
     pub(super) max: Vec<f32>,
     pub(super) sums: Lines,
+    /// `[queries]` and `[queries, dv]`: where it does not wait to be merged, sums and weighted values.
+    sum: Vec<f32>,
     weighted: Lines,
-    /// States of the splits merged so far; `[queries, dv * 16]`.
+    /// States of the splits merged so far, in the same shapes.
     whole_max: Vec<f32>,
     pub(super) whole_sum: Vec<f32>,
-    whole: Vec<f32>,
+    whole: Lines,
     /// Attention that rows of the runs got, see [`super::attention_mass`].
     pub(super) mass: Vec<u64>,
 }
@@ -47,31 +56,40 @@ pub(in crate::attention) struct Worker {
 impl Worker {
     /// Does a task: one split, whose states wait to be merged, or all of them.
     pub(super) fn attend<E: Element>(&mut self, job: &Job<'_>, task: &Task) {
-        self.begin(job);
+        self.forget_rotation();
         let split_rows = split_rows(job.problem.kv.layout().page_rows);
         let rows_of = |split: usize| split * split_rows..(split + 1) * split_rows;
         let tile = match *task {
-            Task::Split { split, .. } => {
-                self.attend_split::<E>(job, job.members, &rows_of(split));
-                return self.leave_states(job);
+            Task::Split { split, ref states, .. } => {
+                // SAFETY: a task's states are its own.
+                let States { max, sum, weighted } = unsafe { job.sinks.states(states.clone()) };
+                self.attend_split::<E>(job, job.members, &rows_of(split), weighted);
+                max.copy_from_slice(&self.max[..job.queries]);
+                return add_lanes(&self.sums, sum);
             }
             Task::Whole { tile } => tile,
         };
+        let queries = job.queries;
+        let dv = job.problem.shape.head_dim.div_ceil(LANES);
+        self.whole_max[..queries].fill(f32::NEG_INFINITY);
+        self.whole_sum[..queries].fill(0.0);
+        self.whole[..queries * dv].fill([0.0; LANES]);
+        let mut weighted = std::mem::take(&mut self.weighted);
         let positions = job.positions(job.tile);
         for (number, run) in job.runs(job.tile).iter().enumerate() {
-            let alone = [Member { tile, run: number, state: 0 }];
+            let alone = [Member { tile, run: number }];
             for split in splits_of(run, positions, job.problem.shape.window, split_rows) {
-                self.attend_split::<E>(job, &alone, &rows_of(split));
-                self.merge_split(job);
+                let weighted = &mut weighted[..queries * dv];
+                self.attend_split::<E>(job, &alone, &rows_of(split), weighted);
+                self.merge_split(job, weighted);
             }
             if let Some(by) = job.tempered(job.tile, number).filter(|by| by.runs == number + 1) {
-                self.temper(job, by);
+                temper(by, &mut self.whole(queries, dv));
             }
         }
-        let dims = job.problem.shape.head_dim;
-        let padded = dims.next_multiple_of(LANES);
-        let states = self.whole.chunks_exact(padded).map(|o| &o[..dims]).zip(&self.whole_sum);
-        write_tile(job.problem, job.tile, &job.sinks.out, states.take(job.tile.queries));
+        self.weighted = weighted;
+        let (whole, sum) = (&self.whole[..queries * dv], &self.whole_sum[..queries]);
+        job.sinks.write(job.problem, job.tile, whole, sum);
     }
 
     /// Makes room for tiles of up to `queries`.
@@ -79,29 +97,30 @@ impl Worker {
         let dims = problem.shape.head_dim;
         let rows = problem.kv.layout().page_rows;
         let (nv, dv) = (rows.div_ceil(LANES), dims.div_ceil(LANES));
-        self.sights.reserve(queries.saturating_sub(self.sights.len()));
-        self.seen.reserve(queries.saturating_sub(self.seen.len()));
+        for ranges in [&mut self.sights, &mut self.seen] {
+            ranges.clear();
+            ranges.reserve(queries + apart::<Range<usize>>());
+        }
+        grow(&mut self.turns, queries);
+        // Another call may be of other angles.
+        self.turns.iter_mut().for_each(|(turned, _)| *turned = i64::MIN);
         grow(&mut self.rows, queries * dims);
         grow(&mut self.q, queries * dims);
         self.k.grow(dims * nv);
         self.v.grow(rows * dv);
-        self.scores.grow(TILE_MAX * SCORES_LINE);
+        self.scores.grow(2 * TILE_MAX * SCORES_LINE);
         grow(&mut self.max, queries);
         self.sums.grow(queries);
+        grow(&mut self.sum, queries);
         self.weighted.grow(queries * dv);
         grow(&mut self.whole_max, queries);
         grow(&mut self.whole_sum, queries);
-        grow(&mut self.whole, queries * dv * LANES);
+        self.whole.grow(queries * dv);
     }
 
     /// Forgets the tile before.
-    pub(super) fn begin(&mut self, job: &Job<'_>) {
-        let queries = job.queries;
-        let dv = job.problem.shape.head_dim.div_ceil(LANES);
+    pub(super) fn forget_rotation(&mut self) {
         self.rotated = None;
-        self.whole_max[..queries].fill(f32::NEG_INFINITY);
-        self.whole_sum[..queries].fill(0.0);
-        self.whole[..queries * dv * LANES].fill(0.0);
     }
 
     /// Rotates the queries of `tile` for a run with this shift, spreads them where keys are, and
@@ -124,16 +143,17 @@ impl Worker {
         let width = job.group() * head_dim;
         let rows = tile.rows.clone().zip(job.positions(tile));
         let to = self.rows[before * head_dim..].chunks_exact_mut(width);
-        for ((row, &position), to) in rows.zip(to) {
+        let turns = &mut self.turns[before / job.group()..];
+        for (((row, &position), to), (turned, angles)) in rows.zip(to).zip(turns) {
             let from = row * heads * head_dim + tile.kv_head * width;
             to.copy_from_slice(&queries.q[from..from + width]);
-            queries.rope.rotate(i64::from(position) - i64::from(shift), to);
-            if E::SCALED {
-                to.chunks_exact_mut(head_dim).for_each(spread);
+            let by = i64::from(position) - i64::from(shift);
+            if *turned != by {
+                on_lanes(job.cpu, Find { rope: queries.rope, by, angles });
+                *turned = by;
             }
-            for x in to {
-                *x *= scale;
-            }
+            let (rope, spreads) = (queries.rope, E::SCALED);
+            on_lanes(job.cpu, Turn { rope, angles, spreads, scale, heads: to });
         }
         true
     }
@@ -153,13 +173,19 @@ impl Worker {
     }
 
     /// Makes the states of `members`, whose runs are of the same pages there, over these rows.
-    fn attend_split<E: Element>(&mut self, job: &Job<'_>, members: &[Member], rows: &Range<usize>) {
+    /// `weighted` becomes their weighted values.
+    fn attend_split<E: Element>(
+        &mut self,
+        job: &Job<'_>,
+        members: &[Member],
+        rows: &Range<usize>,
+        weighted: &mut [Lane16],
+    ) {
         let queries = job.queries;
-        let dv = job.problem.shape.head_dim.div_ceil(LANES);
         let page_rows = job.problem.kv.layout().page_rows;
         self.max[..queries].fill(f32::NEG_INFINITY);
         self.sums[..queries].fill([0.0; LANES]);
-        self.weighted[..queries * dv].fill([0.0; LANES]);
+        weighted.fill([0.0; LANES]);
         let run = job.run(&members[0]);
         let temperature = job.tempered(job.tile, members[0].run).map_or(1.0, |by| by.temperature);
         let (mut before, mut turned) = (0, false);
@@ -190,7 +216,7 @@ impl Worker {
                 hidden: run.hidden.map_or(&[], |hidden| hidden.of_page(page)),
                 temperature,
             };
-            self.attend_page::<E>(job, &sheet);
+            self.attend_page::<E>(job, &sheet, weighted);
         }
     }
 
@@ -225,7 +251,12 @@ impl Worker {
     }
 
     /// Adds the rows of one page.
-    fn attend_page<E: Element>(&mut self, job: &Job<'_>, sheet: &Sheet<'_>) {
+    fn attend_page<E: Element>(
+        &mut self,
+        job: &Job<'_>,
+        sheet: &Sheet<'_>,
+        weighted: &mut [Lane16],
+    ) {
         let Sheet { page, next, ref read, .. } = *sheet;
         let (kv, layer, head) = (job.problem.kv, job.problem.queries.layer, job.tile.kv_head);
         let (rows, dims) = (kv.layout().page_rows, kv.layout().head_dim);
@@ -237,7 +268,7 @@ impl Worker {
             // Pages lie apart, so the machine does not see the next one coming.
             let next = next.map_or([Vectors::EMPTY; 2], |next| panels(next).map(vectors));
             let panels = Panels { k: vectors(k), v: vectors(v), next, nv, dv };
-            return self.attend_panels(job, sheet, panels, [Ahead::NOTHING; 2]);
+            return self.attend_panels(job, sheet, (panels, [Ahead::NOTHING; 2]), weighted);
         }
         // Worth a copy in f32: many queries read it, or vectors do not lie side by side.
         let (mut k_wide, mut v_wide) = (std::mem::take(&mut self.k), std::mem::take(&mut self.v));
@@ -259,7 +290,8 @@ impl Worker {
         let (k, v) = (whole(&k_wide[..dims * nv]), whole(&v_wide[..rows * dv]));
         let ahead = next
             .map_or([Ahead::NOTHING; 2], |next| panels(next).map(|panel| Ahead::of(panel.numbers)));
-        self.attend_panels(job, sheet, Panels { k, v, next: [Vectors::EMPTY; 2], nv, dv }, ahead);
+        let panels = Panels { k, v, next: [Vectors::EMPTY; 2], nv, dv };
+        self.attend_panels(job, sheet, (panels, ahead), weighted);
         (self.k, self.v) = (k_wide, v_wide);
     }
 
@@ -267,17 +299,18 @@ impl Worker {
         &mut self,
         job: &Job<'_>,
         sheet: &Sheet<'_>,
-        panels: Panels<'_, E>,
-        ahead: [Ahead; 2],
+        (panels, ahead): (Panels<'_, E>, [Ahead; 2]),
+        weighted: &mut [Lane16],
     ) {
         let AttentionShape { head_dim, softcap, .. } = *job.problem.shape;
         let softcap = softcap.map(|cap| Softcap { cap, to: cap / sheet.temperature });
-        let (queries, dv) = (job.queries, panels.dv);
+        let queries = job.queries;
+        let (now, next) = self.scores.as_chunks_mut().0.split_at_mut(TILE_MAX);
         let state = State {
             max: &mut self.max[..queries],
             sums: &mut self.sums[..queries],
-            weighted: &mut self.weighted[..queries * dv],
-            scores: self.scores.as_chunks_mut().0,
+            weighted,
+            scores: [now, next],
         };
         let page = Page {
             panels,
@@ -292,50 +325,66 @@ impl Worker {
         on_lanes(job.cpu, page);
     }
 
+    /// The states merged so far.
+    fn whole(&mut self, queries: usize, dv: usize) -> States<'_> {
+        States {
+            max: &mut self.whole_max[..queries],
+            sum: &mut self.whole_sum[..queries],
+            weighted: &mut self.whole[..queries * dv],
+        }
+    }
+
     /// Merges the states of the split at hand to those before it.
-    fn merge_split(&mut self, job: &Job<'_>) {
-        let dv = job.problem.shape.head_dim.div_ceil(LANES);
-        let whole = self.whole.chunks_exact_mut(dv * LANES);
-        let split = self.weighted.chunks_exact(dv);
-        for (q, (whole, split)) in whole.zip(split).enumerate().take(job.tile.queries) {
-            let state = (&mut self.whole_max[q], &mut self.whole_sum[q], whole);
-            merge_into(state, (self.max[q], sum(&self.sums[q]), split.as_flattened()));
-        }
+    fn merge_split(&mut self, job: &Job<'_>, weighted: &[Lane16]) {
+        let queries = job.queries;
+        add_lanes(&self.sums, &mut self.sum[..queries]);
+        let (max, sum) = (std::mem::take(&mut self.max), std::mem::take(&mut self.sum));
+        let into = &mut self.whole(queries, weighted.len() / queries);
+        on_lanes(job.cpu, MergeEach { into, max: &max, sum: &sum, weighted });
+        (self.max, self.sum) = (max, sum);
     }
+}
 
-    /// Weighs what was merged so far, which is of tempered runs.
-    fn temper(&mut self, job: &Job<'_>, by: Tempered) {
-        let dv = job.problem.shape.head_dim.div_ceil(LANES);
-        let whole = self.whole.chunks_exact_mut(dv * LANES).take(job.tile.queries);
-        for (q, whole) in whole.enumerate() {
-            temper(by, &mut self.whole_max[q], &mut self.whole_sum[q], whole);
-        }
-    }
+/// Angles to be found.
+struct Find<'a> {
+    rope: &'a RopeTable,
+    by: i64,
+    angles: &'a mut Angles,
+}
 
-    /// Leaves the states of the split at hand to be merged, each where its member's are.
-    fn leave_states(&self, job: &Job<'_>) {
-        let dims = job.problem.shape.head_dim;
-        let dv = dims.div_ceil(LANES);
-        let (sinks, mut before) = (job.sinks, 0);
-        for member in job.members {
-            let own = before..before + job.tiles[member.tile].queries;
-            let states = member.state..member.state + own.len();
-            // SAFETY: the states of a tile's split are written by the one task it is a member of.
-            let (max_to, sum_to, weighted_to) = unsafe {
-                let range = states.start * dims..states.end * dims;
-                let (max, sum) = (sinks.max.range(states.clone()), sinks.sum.range(states));
-                (max, sum, sinks.weighted.range(range))
-            };
-            max_to.copy_from_slice(&self.max[own.clone()]);
-            let sums = self.sums[own.clone()].iter();
-            sum_to.iter_mut().zip(sums).for_each(|(to, sums)| *to = sum(sums));
-            let split = self.weighted[own.start * dv..own.end * dv].chunks_exact(dv);
-            for (to, from) in weighted_to.chunks_exact_mut(dims).zip(split) {
-                to.copy_from_slice(&from.as_flattened()[..dims]);
-            }
-            before = own.end;
+impl OnLanes for Find<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        *self.angles = self.rope.angles(self.by);
+    }
+}
+
+/// Heads to be turned by these angles, spread where keys are, and scaled.
+struct Turn<'a> {
+    rope: &'a RopeTable,
+    angles: &'a Angles,
+    spreads: bool,
+    scale: f32,
+    heads: &'a mut [f32],
+}
+
+impl OnLanes for Turn<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        let Self { rope, angles, spreads, scale, heads } = self;
+        rope.turn(angles, heads);
+        if spreads {
+            heads.chunks_exact_mut(rope.dims()).for_each(spread);
+        }
+        for x in heads {
+            *x *= scale;
         }
     }
+}
+
+/// Sums of which each lane holds a part.
+fn add_lanes(lanes: &[Lane16], sums: &mut [f32]) {
+    sums.iter_mut().zip(lanes).for_each(|(to, lanes)| *to = sum(lanes));
 }
 
 /// One page of a run, as a tile reads it.
@@ -373,10 +422,16 @@ pub(super) fn widen_lines<E: Element>(
     }
 }
 
+/// Makes room for `length`, and for what keeps the cache lines of two threads apart.
 pub(super) fn grow<T: Clone + Default>(memory: &mut Vec<T>, length: usize) {
-    if memory.len() < length {
-        memory.resize(length, T::default());
+    if memory.len() < length + apart::<T>() {
+        memory.resize(length + apart::<T>(), T::default());
     }
+}
+
+/// As many elements as two cache lines hold: a machine may fetch them in pairs.
+const fn apart<T>() -> usize {
+    128_usize.div_ceil(size_of::<T>())
 }
 
 /// Up to this many queries read a page as it is stored; more share a copy in f32.

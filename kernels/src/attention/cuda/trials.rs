@@ -1,11 +1,9 @@
 //! The cases of attention on a device: as one span, by the plain kernel, and each row as a span of its
 //! own, which decode and shared reads serve.
 
-use super::{
-    GpuAttention, GpuQueries, Grids, Looks, Way, attention, attention_mass, check, tolerance,
-};
+use super::{GpuAttention, GpuQueries, Grids, Way, attention, attention_mass, check, tolerance};
 use crate::attention::cases::Filled;
-use crate::attention::{AttentionShape, MASS_ONE};
+use crate::attention::{AttentionShape, Looks, MASS_ONE};
 use crate::case::{Expected, GpuTrial, Guarded, Tolerance, rounded_twice};
 use crate::cuda::{Buffer, Gpu, GpuError, GpuKvPool, GpuRopeTable, HeadRows, Output};
 use crate::{Run, Span};
@@ -31,7 +29,7 @@ impl Placed {
     ) -> Result<Self, GpuError> {
         let kv = GpuKvPool::of_host(gpu, &filled.kv)?;
         let mut by = GpuAttention::new(gpu)?;
-        let looks = Looks { positions: &filled.positions, spans };
+        let looks = Looks::new(&filled.positions, spans);
         check(&kv, &filled.shape, &looks);
         by.plan_by(gpu, &kv, &filled.shape, &looks, (Grids::Exact, way))?;
         let rope = GpuRopeTable::new(gpu, &filled.rope, by.positions().max(1))?;

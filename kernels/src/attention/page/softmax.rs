@@ -45,17 +45,19 @@ fn soften_tile<L: Lanes, const T: usize>(
     (scores, max, sums): (&mut [ScoresLine], &mut [f32], &mut [Lane16]),
 ) -> Lane16 {
     let (scores, max, sums) = (&mut scores[..T], &mut max[..T], &mut sums[..T]);
-    let mut decay = [0.0; LANES];
+    // In a register: to load at once what was stored one by one is waited for.
+    let mut falls = l.splat(0.0);
     for t in 0..T {
         let mut most = l.splat(max[t]);
         for s in &scores[t][..nv] {
             most = l.max(l.load(s), most);
         }
         let now = l.largest(most);
-        decay[t] = fall(max[t], now);
+        falls = l.keep(falls, !(1 << t), l.splat(fall(max[t], now)));
         max[t] = now;
     }
-    l.store(l.exp(l.load(&decay)), &mut decay);
+    let mut decay = [0.0; LANES];
+    l.store(l.exp(falls), &mut decay);
     for t in 0..T {
         let most = l.splat(max[t]);
         let mut sum = l.mul(l.load(&sums[t]), l.splat(decay[t]));
@@ -77,10 +79,31 @@ fn soften_tile<L: Lanes, const T: usize>(
     decay
 }
 
+/// As [`soften_whole`], where the query number `t` of the tile has this sight.
+#[inline(always)]
+pub(super) fn soften_seen<'a, L: Lanes>(
+    l: L,
+    nv: usize,
+    (scores, max, sums): (&mut [ScoresLine], &mut [f32], &mut [Lane16]),
+    (sight, softcap): (impl Fn(usize) -> Sight<'a>, Option<Softcap>),
+) -> Lane16 {
+    let mut decay = [0.0; LANES];
+    for (t, max) in max.iter_mut().enumerate() {
+        let now = largest(l, &mut scores[t][..nv], sight(t), softcap, *max);
+        decay[t] = fall(*max, now);
+        *max = now;
+    }
+    l.store(l.exp(l.load(&decay)), &mut decay);
+    for (t, (&max, sums)) in max.iter().zip(sums).enumerate() {
+        soften(l, &mut scores[t][..nv], sight(t), max, (decay[t], sums));
+    }
+    decay
+}
+
 /// From the largest score before to the one now: where nothing changed, the difference of infinities
 /// would be no number.
 #[inline(always)]
-pub(super) fn fall(before: f32, now: f32) -> f32 {
+fn fall(before: f32, now: f32) -> f32 {
     if before == now { 0.0 } else { before - now }
 }
 

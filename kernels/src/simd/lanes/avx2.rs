@@ -114,10 +114,10 @@ impl Lanes for Avx2 {
         both(|i| unsafe { _mm256_round_ps::<NEAREST>(a[i]) })
     }
     #[inline(always)]
-    fn power_of_two(self, n: V) -> V {
+    fn scaled(self, a: V, n: V) -> V {
         both(|i| unsafe {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n[i]), _mm256_set1_epi32(127));
-            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+            _mm256_mul_ps(a[i], _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
         })
     }
     #[inline(always)]

@@ -91,8 +91,8 @@ impl Lanes for Avx512 {
         unsafe { _mm512_roundscale_ps::<NEAREST>(a) }
     }
     #[inline(always)]
-    fn power_of_two(self, n: __m512) -> __m512 {
-        unsafe { _mm512_scalef_ps(_mm512_set1_ps(1.0), n) }
+    fn scaled(self, a: __m512, n: __m512) -> __m512 {
+        unsafe { _mm512_scalef_ps(a, n) }
     }
     #[inline(always)]
     fn where_less(self, a: __m512, b: __m512, then: __m512, otherwise: __m512) -> __m512 {

@@ -105,10 +105,10 @@ impl Lanes for Neon {
         each(|i| unsafe { vrndnq_f32(a[i]) })
     }
     #[inline(always)]
-    fn power_of_two(self, n: V) -> V {
+    fn scaled(self, a: V, n: V) -> V {
         each(|i| unsafe {
             let biased = vaddq_s32(vcvtq_s32_f32(n[i]), vdupq_n_s32(127));
-            vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
+            vmulq_f32(a[i], vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased)))
         })
     }
     #[inline(always)]

@@ -71,8 +71,8 @@ impl Lanes for Scalar {
         from_fn(|i| if a[i].abs() < 4_194_304.0 { (a[i] + INTEGERS) - INTEGERS } else { a[i] })
     }
     #[inline(always)]
-    fn power_of_two(self, n: V) -> V {
-        from_fn(|i| f32::from_bits(((n[i] as i32).wrapping_add(127) as u32) << 23))
+    fn scaled(self, a: V, n: V) -> V {
+        from_fn(|i| a[i] * f32::from_bits(((n[i] as i32).wrapping_add(127) as u32) << 23))
     }
     #[inline(always)]
     fn where_less(self, a: V, b: V, then: V, otherwise: V) -> V {

@@ -31,7 +31,7 @@ impl OnLanes for Check {
         );
         assert_eq!(read(l.max(va, vb)), each(f32::max), "{isa}");
         assert_eq!(read(l.round(va)), each(|a, _| a.round_ties_even()), "{isa}");
-        assert_eq!(read(l.power_of_two(vb)), each(|_, b| b.exp2()), "{isa}");
+        assert_eq!(read(l.scaled(va, vb)), each(|a, b| a * b.exp2()), "{isa}");
         assert_eq!(
             read(l.where_less(va, vb, va, vb)),
             each(|a, b| if a < b { a } else { b }),
