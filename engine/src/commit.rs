@@ -129,7 +129,7 @@ impl State {
     }
 
     /// Frees a record's KV; the record stays known.
-    pub(crate) fn discard(&mut self, id: FragmentId) {
+    fn discard(&mut self, id: FragmentId) {
         let record = self.fragments.get_mut(id).expect("a discarded record is known");
         record.encoded = 0;
         for page in std::mem::take(&mut record.pages) {

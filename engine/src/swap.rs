@@ -26,11 +26,11 @@ pub struct Swap {
     /// Placements that go.
     pub range: Range<usize>,
     /// Tokens of the clean fragments that stand there from now on. They must be cached, unless the
-    /// generation still waits for its place.
+    /// generation waits for its first place.
     pub with: Vec<Arc<[TokenId]>>,
 }
 
-/// A swap that waits for the next commit, and who asked.
+/// A swap that waits for its moment, and who asked.
 pub(crate) struct Asked {
     pub(crate) tenant: Arc<str>,
     pub(crate) swap: Swap,
@@ -116,7 +116,7 @@ impl State {
         Ok(self.stand_in(swap, |_| ()))
     }
 
-    /// Refuses what is composed anew so that nothing could be put in later, or it never fits.
+    /// Refuses a composition that nothing could be put into later, or that never fits.
     fn check_composed(&self, job: &Job) -> Result<(), RequestError> {
         job.sequence().expect("only sequences are swapped in").root_of_swaps()?;
         check_alone(job, &self.shape)?;
@@ -165,22 +165,11 @@ impl State {
         job.cancelled |= !heard;
         let before = std::mem::replace(&mut job.needs, needs.clone());
         if self.running.contains_key(&swap.sequence) {
-            self.hold_others(&needs, &before);
+            // What was not whole yet keeps its pages until they are wanted: only a commit frees any.
+            hold(&mut self.fragments, &needs, &before, self.now, 1);
+            hold(&mut self.fragments, &before, &needs, self.now, -1);
         }
         at
-    }
-
-    /// A running job needs these records in the place of those.
-    fn hold_others(&mut self, needs: &[Content], before: &[Content]) {
-        hold(&mut self.fragments, needs, before, self.now, 1);
-        hold(&mut self.fragments, before, needs, self.now, -1);
-        for gone in before {
-            // What was not whole yet is nobody's work any more.
-            let record = self.fragments.held(gone.id);
-            if record.users == 0 && !record.is_cached() {
-                self.discard(gone.id);
-            }
-        }
     }
 }
 
