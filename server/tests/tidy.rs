@@ -13,7 +13,7 @@ const FILE_LINES_MAX: usize = 500;
 const ARCHITECTURE_LINES_MAX: usize = 250;
 /// Lines of Rust without tests in the whole tree, comments and blank lines included; raised only by
 /// a commit that says why.
-const TREE_LINES_MAX: usize = 62_000;
+const TREE_LINES_MAX: usize = 63_000;
 
 /// Words that must not stand in a crate's sources, and why.
 const BANNED: &[(&str, &[&str], &str)] = &[
