@@ -1,4 +1,4 @@
-//! `commit`: makes a plan true. The only place where pages change hands, and where readers hear
+//! `commit`: makes a plan true. The only place, but for swaps, where pages change hands, and where readers hear
 //! what became of their work.
 
 use crate::{
@@ -129,7 +129,7 @@ impl State {
     }
 
     /// Frees a record's KV; the record stays known.
-    fn discard(&mut self, id: FragmentId) {
+    pub(crate) fn discard(&mut self, id: FragmentId) {
         let record = self.fragments.get_mut(id).expect("a discarded record is known");
         record.encoded = 0;
         for page in std::mem::take(&mut record.pages) {

@@ -165,11 +165,22 @@ impl State {
         job.cancelled |= !heard;
         let before = std::mem::replace(&mut job.needs, needs.clone());
         if self.running.contains_key(&swap.sequence) {
-            // What was not whole yet keeps its pages until they are wanted: only a commit frees any.
-            hold(&mut self.fragments, &needs, &before, self.now, 1);
-            hold(&mut self.fragments, &before, &needs, self.now, -1);
+            self.hold_others(&needs, &before);
         }
         at
+    }
+
+    /// A running job needs these records in the place of those.
+    fn hold_others(&mut self, needs: &[Content], before: &[Content]) {
+        hold(&mut self.fragments, needs, before, self.now, 1);
+        hold(&mut self.fragments, before, needs, self.now, -1);
+        for gone in before {
+            // What was not whole yet is nobody's work any more.
+            let record = self.fragments.held(gone.id);
+            if record.users == 0 && !record.is_cached() {
+                self.discard(gone.id);
+            }
+        }
     }
 }
 
