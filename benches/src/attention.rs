@@ -2,6 +2,7 @@
 //! order of its own: with pages read once for all of them, and once for each.
 
 use crate::{
+    batch::reorder,
     cpu::median,
     limits::{self, Limits},
 };
@@ -170,12 +171,8 @@ impl Bench {
 
     /// The runs of a sequence: all fragments, in an order of its own.
     fn runs(&self, args: &Args, sequence: usize) -> Vec<Run<'_>> {
-        let count = args.fragments;
-        let mut order: Vec<usize> = (0..count).collect();
-        order.rotate_left(sequence % count);
-        if count > 2 {
-            order.swap(0, 1 + (sequence / count) % (count - 1));
-        }
+        let mut order: Vec<usize> = (0..args.fragments).collect();
+        reorder(&mut order, sequence);
         let rows = args.fragment_tokens as u32;
         let run = |(place, &fragment): (usize, &usize)| {
             let start = place as u32 * rows;

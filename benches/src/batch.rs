@@ -175,6 +175,15 @@ fn slots(args: &Args, llama: &mut Llama, sequences: usize) -> anyhow::Result<f64
 /// Positions of the contexts that llama.cpp holds for other figures.
 const CONTEXT_UNUSED: usize = 256;
 
+/// An order of its own for each of many sequences.
+pub(crate) fn reorder<T>(fragments: &mut [T], sequence: usize) {
+    let count = fragments.len().max(1);
+    fragments.rotate_left(sequence % count);
+    if count > 2 {
+        fragments.swap(0, 1 + (sequence / count) % (count - 1));
+    }
+}
+
 fn pages_used(stats: &Stats) -> f64 {
     (stats.pages - stats.pages_free) as f64
 }
@@ -212,11 +221,7 @@ impl<'a> Bench<'a> {
     fn request(&self, i: usize, fragments: &[Arc<[u32]>]) -> Request {
         let mut placements: Vec<Placement> =
             fragments.iter().map(|tokens| tokens.clone().into()).collect();
-        let count = placements.len().max(1);
-        placements.rotate_left(i % count);
-        if count > 2 {
-            placements.swap(0, 1 + (i / count) % (count - 1));
-        }
+        reorder(&mut placements, i);
         let tail = self.session.filler((1 << 22) + i as u64, self.args.tail_tokens);
         Request {
             tenant: "bench".into(),

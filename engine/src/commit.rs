@@ -1,5 +1,5 @@
-//! `commit`: makes a plan true. The only place, but for swaps, where pages change hands, and where readers hear
-//! what became of their work.
+//! `commit`: makes a plan true. The only place, but for swaps, where pages change hands, and where
+//! readers hear what became of their work.
 
 use crate::{
     Event, FinishReason, FragmentId, RequestError, SequenceId,

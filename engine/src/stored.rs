@@ -2,10 +2,11 @@
 //! and whether fetching is worth while.
 //!
 //! A record is offered to the tier as soon as it is whole, so that a killed process loses little.
-//! A tier is told which records a job will need that waits, and may bring them nearer. A record is fetched
-//! when a job is admitted that needs it and it has no KV: the job's pages are taken already, so what arrives always has a place, and what does not arrive is encoded as if there
-//! were no tier; but a sealed record cannot be, and is lost (`sealed.rs`). A tier that others write
-//! to is asked for records that it was not known to keep.
+//! A tier is told which records a job will need that waits, and may bring them nearer. A record is
+//! fetched when a job is admitted that needs it and it has no KV: the job's pages are taken already,
+//! so what arrives always has a place, and what does not arrive is encoded as if there were no tier;
+//! but a sealed record cannot be, and is lost (`sealed.rs`). A tier that others write to is asked for
+//! records that it was not known to keep.
 
 use crate::{
     FragmentId,

@@ -10,8 +10,8 @@
 //!    answered once, by the last that was asked.
 //! 4. What comes from afar is given to the near one, too, unless it was removed meanwhile.
 //! 5. Removals and pins go to both.
-//! 6. What is expected is fetched from afar as if it had been asked for; nobody is told, unless it is asked for
-//!    before it arrives.
+//! 6. What is expected is fetched from afar as if it had been asked for; nobody is told, unless it is
+//!    asked for before it arrives.
 //!
 //! Invariant: a claim is given up at the latest when the record is asked for and not there, so a
 //! wrong one costs a question.

@@ -56,11 +56,14 @@ impl SideContext {
     /// A clock whose next text is encoded already tells it, once its time has come. Returns what nobody
     /// places any more.
     pub(crate) fn turn(&mut self, now: Duration) -> Option<Turned> {
-        let ahead = self.ahead.as_ref().filter(|ahead| ahead.at <= now)?;
+        // Told or not: its time is over.
+        let ahead = self.ahead.take_if(|ahead| ahead.at <= now)?;
         let (text, at) = self.due(now).ok()??;
         let is_due =
             ahead.at == at && ahead.text == text && self.root.as_ref() == Some(&ahead.root);
-        let ahead = self.ahead.take().filter(|_| is_due)?;
+        if !is_due {
+            return None;
+        }
         let before = self.pieces.front().map(|piece| Arc::clone(&piece.tokens));
         self.rewrite(text, Arc::clone(&ahead.tokens), at);
         self.encoded = Some(self.version);

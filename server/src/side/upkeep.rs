@@ -108,7 +108,7 @@ pub fn refresh(
         }
         state.side_contexts.with(tenant, id, |context| context.encoded = Some(after.version))?;
     }
-    if before.encoded != after.encoded {
+    if before.encoded != Some(after.version) {
         state.side_contexts.renewed().notify_one();
     }
     forget(state, tenant, root, (&before, &after));

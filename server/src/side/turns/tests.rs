@@ -64,6 +64,16 @@ fn what_was_made_ready_for_something_else_is_not_told() {
     assert!(changed.turn(at(1.0)).is_none(), "another template");
 }
 
+/// Otherwise its turn would be waited for, and never come.
+#[test]
+fn what_is_told_already_is_not_waited_for() {
+    let mut context = clock("%S", 1.0);
+    look_ahead(&mut context, at(0.3));
+    context.rewrite("21".to_owned(), tokens("21"), at(1.0));
+    assert!(context.turn(at(1.1)).is_none() && context.ahead.is_none());
+    assert_eq!((context.version, context.changed), (2, at(1.0)));
+}
+
 #[test]
 fn nothing_is_encoded_long_ahead_or_before_what_is_told_now() {
     let mut hourly = clock("%H", 3_600.0);
