@@ -7,11 +7,12 @@ use models::ModelShape;
 /// Messages received in one step: a flood of calls may delay a step by microseconds only.
 pub(crate) const MESSAGES_PER_STEP: usize = 256;
 
-/// Rows of prefill and encoding in a step for work of low priority, while more urgent work runs: all
-/// that it gets, and as many as it is sure of, so that what is kept current in the background is. A
-/// side context's few tokens go in one step, and delay its decodes by a fraction of what it takes
-/// anyway.
-pub(crate) const LOW_ROWS_PER_STEP: usize = 32;
+/// Rows of prefill and encoding in a step for work of low priority, while more urgent work runs: a side
+/// context's few tokens go in one step, and delay its decodes by a fraction of what it takes anyway.
+const LOW_ROWS_PER_STEP: usize = 32;
+
+/// In a step that prefills for urgent work anyway, low priority gets one row in so many.
+const LOW_SHARE: usize = 4;
 
 /// Alternatives of a log-probability: each step copies them once per token.
 pub(crate) const LOGPROBS_MAX: usize = 1_000;
@@ -67,6 +68,12 @@ impl Budget {
         assert!(shape.page_rows > 0 && shape.pages > 0 && shape.vocab > 0, "an empty model");
         budget
     }
+}
+
+/// Rows of low priority in a step of `all` rows of prefill, of which more urgent work uses so many: all
+/// that it gets, and as many as it is sure of, so that what is kept current in the background is.
+pub(crate) fn low_rows(all: usize, used: usize) -> usize {
+    LOW_ROWS_PER_STEP.max(used.min(all / LOW_SHARE))
 }
 
 /// Refuses more work than may wait.

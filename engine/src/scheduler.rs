@@ -23,7 +23,7 @@ use crate::{
     FragmentId, Priority, SequenceId,
     fragments::Content,
     job::Job,
-    limits::{Budget, LOW_ROWS_PER_STEP},
+    limits::{Budget, low_rows},
     overlays::{Overlay, OverlayId},
     plan::{Admission, Encode, Eviction, Forward, Plan, Probe, Repairing},
     policy::Scores,
@@ -187,38 +187,44 @@ impl<'a> Draft<'a> {
         alike.count() < running_max && evictable(self.state, &kept, lacking).1 >= lacking
     }
 
-    /// Fills the step with encoding and prefill, in the order of `going_on`; of the rows, a few are left
+    /// Fills the step with encoding and prefill, in the order of `going_on`; of the rows, some are left
     /// to those of low priority.
     fn prefill(&mut self) {
-        let is_low = |job: &Job| job.priority == Priority::Low;
+        let mut low: Vec<_> = self.going_on().filter(|job| is_low(job)).collect();
         let is_urgent = self.going_on().any(|job| !is_low(job));
-        let is_shared = is_urgent && self.has_low_prefill();
-        let kept = if is_shared { LOW_ROWS_PER_STEP.min(self.prefill_rows / 2) } else { 0 };
-        self.prefill_rows -= kept;
+        let all = self.prefill_rows;
+        if is_urgent {
+            self.prefill_rows -= self.low_rows_wanted(&low).min(low_rows(all, all)).min(all / 2);
+        }
+        let given = self.prefill_rows;
         for job in self.going_on().filter(|job| !is_low(job)) {
             self.prefill_one(job);
         }
-        let left = self.prefill_rows + kept;
-        self.prefill_rows = if is_urgent { left.min(LOW_ROWS_PER_STEP) } else { left };
-        for job in self.going_on().filter(|job| is_low(job)) {
+        let used = given - self.prefill_rows;
+        let left = all - used;
+        self.prefill_rows = if is_urgent { left.min(low_rows(all, used)) } else { left };
+        // A side context's few tokens do not wait for what is long.
+        low.sort_by_key(|job| (job.is_sequence(), self.rows_lacking(job, |_| false)));
+        for job in low {
             self.prefill_one(job);
         }
     }
 
-    /// A job of low priority has rows to compute that no more urgent one computes for it.
-    fn has_low_prefill(&self) -> bool {
-        let is_low = |job: &Job| job.priority == Priority::Low;
-        if !self.going_on().any(&is_low) {
-            return false;
-        }
-        let (low, urgent): (Vec<_>, Vec<_>) = self.going_on().partition(|job| is_low(job));
+    /// Rows that jobs of low priority are to compute, and no more urgent one computes for them.
+    fn low_rows_wanted(&self, low: &[&Job]) -> usize {
+        let needs_too = |need: &Content, other: &Job| other.needs.iter().any(|it| it.id == need.id);
         let is_urgent = |need: &Content| {
-            urgent.iter().any(|job| job.needs.iter().any(|other| other.id == need.id))
+            self.going_on().filter(|job| !is_low(job)).any(|other| needs_too(need, other))
         };
-        let lacks =
-            |need: &Content| !self.state.fragments.held(need.id).is_cached() && !is_urgent(need);
-        let has_own = |job: &Job| job.sequence().is_some_and(|s| s.rows_missing() > 1);
-        low.iter().any(|job| has_own(job) || job.needs.iter().any(lacks))
+        low.iter().map(|job| self.rows_lacking(job, is_urgent)).sum()
+    }
+
+    /// Rows of what a job needs, but for what others see to, and of its own prefill.
+    fn rows_lacking(&self, job: &Job, is_others: impl Fn(&Content) -> bool) -> usize {
+        let needs = job.needs.iter().filter(|need| !is_others(need));
+        let own = job.sequence().map_or(0, Sequence::rows_missing);
+        let lacking: usize = needs.map(|need| self.rows_to_encode(need)).sum();
+        lacking + if own > 1 { own } else { 0 }
     }
 
     /// The next rows of what a job needs, and of its own.
@@ -247,25 +253,28 @@ impl<'a> Draft<'a> {
 
     /// The next rows of a record, once its root is whole.
     fn encode(&mut self, content: &Content) {
-        let record = self.state.fragments.held(content.id);
         let root_is_cached =
             content.root.is_none_or(|root| self.state.fragments.held(root).is_cached());
-        let is_coming = self.state.stored.is_fetching(content.id)
-            || self.state.stored.arrived().contains_key(&content.id);
-        let is_encoding = self.encoding.contains(&content.id);
-        let is_made = record.is_cached() || content.is_sealed();
-        if is_made || !root_is_cached || is_coming || is_encoding {
+        if !root_is_cached || self.encoding.contains(&content.id) {
             return;
         }
-        let missing = content.tokens.len() - record.encoded;
-        let count = missing.min(self.rows).min(self.prefill_rows);
+        let count = self.rows_to_encode(content).min(self.rows).min(self.prefill_rows);
         if count > 0 {
-            self.rows -= count;
-            self.prefill_rows -= count;
+            self.spend(count);
             self.encoding.insert(content.id);
-            let rows = record.encoded..record.encoded + count;
+            let encoded = self.state.fragments.held(content.id).encoded;
+            let rows = encoded..encoded + count;
             self.plan.encodes.push(Encode { id: content.id, rows });
         }
+    }
+
+    /// Rows that a record lacks, unless it is not encoded, or a tier has it.
+    fn rows_to_encode(&self, content: &Content) -> usize {
+        let record = self.state.fragments.held(content.id);
+        let is_coming = self.state.stored.is_fetching(content.id)
+            || self.state.stored.arrived().contains_key(&content.id);
+        let is_made = record.is_cached() || content.is_sealed();
+        if is_made || is_coming { 0 } else { content.tokens.len() - record.encoded }
     }
 
     /// The next rows that help to choose what is computed again, or of what was chosen.
@@ -392,4 +401,8 @@ impl<'a> Draft<'a> {
         evictions
             .retain(|eviction| !matches!(eviction, Eviction::Record(id) if forgets.contains(id)));
     }
+}
+
+fn is_low(job: &Job) -> bool {
+    job.priority == Priority::Low
 }

@@ -82,6 +82,8 @@ struct Books {
     under_way: Option<UnderWay>,
     /// What upkeep had encoded was not there any more.
     is_evicted: bool,
+    /// What is newest is being encoded for it.
+    is_encoding: bool,
 }
 
 #[derive(Debug)]
@@ -135,7 +137,7 @@ impl Live {
             // What was done was told by an event.
             None | Some(_) => {}
         }
-        books.under_way.is_none() && !books.bindings.is_empty()
+        books.under_way.is_none() && !books.is_encoding && !books.bindings.is_empty()
     }
 
     fn take_evicted(&self) -> bool {
@@ -170,7 +172,7 @@ pub(crate) async fn keep_current(state: Arc<AppState>) {
 }
 
 /// Blocking.
-fn keep_all(state: &AppState) {
+fn keep_all(state: &Arc<AppState>) {
     for generation in state.generations.live() {
         if generation.live().is_open()
             && let Err(error) = keep_one(state, &generation)
@@ -180,7 +182,7 @@ fn keep_all(state: &AppState) {
     }
 }
 
-fn keep_one(state: &AppState, generation: &Generation) -> Result<(), RequestError> {
+fn keep_one(state: &Arc<AppState>, generation: &Arc<Generation>) -> Result<(), RequestError> {
     let live = generation.live();
     for binding in live.bindings() {
         // It may have been deleted since: then the generation keeps what it has.
@@ -191,17 +193,39 @@ fn keep_one(state: &AppState, generation: &Generation) -> Result<(), RequestErro
             continue;
         }
         let is_kept_there = context.root.as_ref() == Some(&binding.root);
-        if !is_kept_there || live.take_evicted() {
-            for piece in context.placed() {
-                encode(state, &generation.tenant, &binding.root, &piece.tokens)?;
+        if is_kept_there && !live.take_evicted() {
+            if context.encoded == Some(context.version) {
+                return ask(state, generation, &binding, &context);
             }
-        } else if context.encoded != Some(context.version) {
             // Upkeep is at it.
             continue;
         }
-        return ask(state, generation, &binding, &context);
+        live.lock().is_encoding = true;
+        let (state, generation) = (Arc::clone(state), Arc::clone(generation));
+        // Others do not wait for it.
+        tokio::task::spawn_blocking(move || {
+            encode_and_ask(&state, &generation, &binding, &context)
+        });
+        return Ok(());
     }
     Ok(())
+}
+
+/// Encodes what is newest where this generation needs it, then asks for the swap. Blocking.
+fn encode_and_ask(
+    state: &AppState,
+    generation: &Generation,
+    binding: &Binding,
+    context: &SideContext,
+) {
+    let mut pieces = context.placed();
+    let encoded = pieces
+        .try_for_each(|piece| encode(state, &generation.tenant, &binding.root, &piece.tokens));
+    let asked = encoded.and_then(|()| ask(state, generation, binding, context));
+    generation.live().lock().is_encoding = false;
+    if let Err(error) = asked {
+        tracing::debug!(%error, "a live binding was not kept");
+    }
 }
 
 fn ask(
