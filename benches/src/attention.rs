@@ -5,6 +5,7 @@ use crate::{
     batch::reorder,
     cpu::median,
     limits::{self, Limits},
+    shapes::{SHAPES, Shape},
 };
 use anyhow::ensure;
 use kernels::{
@@ -75,16 +76,6 @@ struct Measured {
     ratio: f64,
 }
 
-/// A model's name, its heads, K/V heads and dims of a head, and its layers.
-const MODELS: [(&str, [usize; 3], usize); 6] = [
-    ("SmolLM2-135M", [9, 3, 64], 30),
-    ("Qwen2.5-0.5B", [14, 2, 64], 24),
-    ("Llama-3-8B", [32, 8, 128], 32),
-    ("Qwen1.5-0.5B", [16, 16, 64], 24),
-    ("DeepSeek-Coder-1.3B", [16, 16, 128], 24),
-    ("Llama-2-7B", [32, 32, 128], 32),
-];
-
 /// Bytes of KV that a pass goes through at most, but for one layer: far more than caches hold.
 const KV_BYTES: usize = 256 << 20;
 
@@ -102,7 +93,7 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
     let isa = args.isa.unwrap_or_else(Isa::best);
     ensure!(isa.is_available(), "this machine has no {isa}");
     let cpu = Cpu::new(threads, isa);
-    let chosen = MODELS.iter().filter(|(name, ..)| name.contains(&args.filter));
+    let chosen = SHAPES.iter().filter(|model| model.name.contains(&args.filter));
     let models = chosen.map(|model| Bench::new(args, &cpu, model)?.measure(args, &cpu));
     Ok(Report {
         threads,
@@ -130,11 +121,8 @@ struct Bench {
 
 impl Bench {
     /// The same numbers in every layer, in memory of its own.
-    fn new(
-        args: &Args,
-        cpu: &Cpu,
-        &(model, [heads, kv_heads, head_dim], layers): &(&'static str, [usize; 3], usize),
-    ) -> anyhow::Result<Self> {
+    fn new(args: &Args, cpu: &Cpu, model: &Shape) -> anyhow::Result<Self> {
+        let Shape { name: model, heads, kv_heads, head_dim, layers, .. } = *model;
         let scale = (head_dim as f32).sqrt().recip();
         let shape =
             AttentionShape { heads, kv_heads, head_dim, scale, window: None, softcap: None };

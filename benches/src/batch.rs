@@ -6,7 +6,9 @@ use crate::{
     chosen::Chosen,
     limits::{self, Limits},
     peer::llama::{self, Llama},
+    random_file,
     session::Session,
+    shapes::Shape,
 };
 use anyhow::{Context, anyhow, ensure};
 use engine::{
@@ -26,6 +28,13 @@ use std::{
 pub(crate) struct Args {
     #[command(flatten)]
     chosen: Chosen,
+    /// Random weights in the shape of a known model, in the place of a file: for the share of attention,
+    /// where none with its heads is at hand. Written to a temporary file.
+    #[arg(long, value_enum, conflicts_with = "model", value_name = "SHAPE", ignore_case = true)]
+    shape: Option<&'static Shape>,
+    /// Layers of such a model.
+    #[arg(long, default_value_t = 4, requires = "shape")]
+    layers: usize,
     /// Print one line of JSON instead of an indented object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -108,15 +117,19 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
     ensure!(args.tokens > 1, "--tokens is {}; it must be at least 2", args.tokens);
     let most = args.sequences.iter().copied().max().unwrap_or(0);
     ensure!(!args.sequences.contains(&0) && most <= 256, "--sequences must be from 1 to 256");
+    ensure!(args.layers > 0, "--layers must be at least 1");
+    let made = args.shape.map(|shape| random_file::write(shape, args.layers)).transpose()?;
+    let path = made.as_ref().map(|file| file.path().to_string_lossy());
+    let model = path.as_deref().unwrap_or(&args.chosen.model);
     let threads = args.chosen.threads();
     let config = Config { running_max: most, waiting_max: most, ..Config::default() };
     let bench = |share_reads| {
         let options = LoadOptions { share_reads, ..args.chosen.options() };
-        Bench::open(args, Session::open_with(&args.chosen.model, &options, config)?)
+        Bench::open(args, Session::open_with(model, &options, config)?)
     };
     let mut batches: Vec<Batch> = Vec::new();
     let (shared, unshared) = (bench(true)?, bench(false)?);
-    let mut peer = if args.no_peer { None } else { Some(peer(args, threads)?) };
+    let mut peer = if args.no_peer { None } else { Some(peer(args, model, threads)?) };
     for &sequences in &args.sequences {
         let once = shared.rate(sequences, &shared.fragments)?;
         let each = unshared.rate(sequences, &unshared.fragments)?;
@@ -153,8 +166,8 @@ pub(crate) fn measure(args: &Args) -> anyhow::Result<Report> {
 }
 
 /// llama.cpp on the same file.
-fn peer(args: &Args, threads: usize) -> anyhow::Result<Llama> {
-    let path = models::catalogue::fetch(&args.chosen.model, &mut models::catalogue::Quiet)?;
+fn peer(args: &Args, model: &str, threads: usize) -> anyhow::Result<Llama> {
+    let path = models::catalogue::fetch(model, &mut models::catalogue::Quiet)?;
     let python = args.python.clone().map_or_else(llama::install, Ok)?;
     Llama::start(&python, &path, threads, CONTEXT_UNUSED)
 }

@@ -15,8 +15,10 @@ mod kernels;
 mod limits;
 mod machine;
 mod peer;
+mod random_file;
 mod restart;
 mod session;
+mod shapes;
 mod soak;
 
 use clap::{Parser, Subcommand};
