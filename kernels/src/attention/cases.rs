@@ -235,7 +235,9 @@ impl Trial for BatchTrial {
 
     fn on_gpu(&self, gpu: &Gpu) -> Result<Vec<GpuTrial<'_>>, GpuError> {
         let tolerance = case::Case::tolerance(&self.filled.case);
-        trials::of_attention(gpu, &self.filled, (LAYER, tolerance), || self.expected())
+        let orders = orders(&self.filled, self.is_apart);
+        let case = (&self.filled, &orders[..]);
+        trials::of_attention(gpu, case, (LAYER, tolerance), || self.expected())
     }
 }
 

@@ -55,7 +55,10 @@ __device__ __forceinline__ void attention_plain(const int* plan, const float* q,
             rotate_query<E>(query, from, turns_of(turns, row.position, run.shift, dims), dims, in.interleaved,
                             query_scale(in, segment.by));
             const int2 range = seen(run, row.position, in.window);
-            const RowsSeen rows{pages, run, range.x, range.y, in.layer, head / (in.heads / in.kv_heads)};
+            // A segment may end where others of the run's rows go on: those are another item's.
+            const int begin = Largest::of(range.x, segment.begin);
+            const int end = range.y < segment.end ? range.y : segment.end;
+            const RowsSeen rows{pages, run, begin, end, in.layer, head / (in.heads / in.kv_heads)};
             for (int first = segment.begin; first < segment.end; first += THREADS) {
                 attend<E>(rows, first, query, cap_scale(in, segment.by), max, sum, weighted, weights, scratch);
             }

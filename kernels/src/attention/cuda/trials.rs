@@ -1,8 +1,8 @@
-//! The cases of attention on a device: as one span, by the plain kernel, and each row as a span of its
-//! own, which decode and shared reads serve.
+//! The cases of attention on a device: in their spans, by the plain kernel, and each row as a span of
+//! its own, which decode and shared reads serve.
 
 use super::{GpuAttention, GpuQueries, Grids, Way, attention, attention_mass, check, tolerance};
-use crate::attention::cases::Filled;
+use crate::attention::cases::{Filled, spans};
 use crate::attention::{AttentionShape, Looks, MASS_ONE};
 use crate::case::{Expected, GpuTrial, Guarded, Tolerance, rounded_twice};
 use crate::cuda::{Buffer, Gpu, GpuError, GpuKvPool, GpuRopeTable, HeadRows, Output};
@@ -60,17 +60,17 @@ impl Placed {
 /// The ways to run a case of attention.
 pub(in crate::attention) fn of_attention<'a>(
     gpu: &Gpu,
-    filled: &'a Filled,
+    (filled, orders): (&'a Filled, &[Vec<Run<'_>>]),
     (layer, on_cpu): (usize, Tolerance),
     expected: impl Fn() -> Vec<Expected> + Clone + 'a,
 ) -> Result<Vec<GpuTrial<'a>>, GpuError> {
     let rows = filled.positions.len();
-    let runs = filled.runs();
-    let whole = [filled.span(0..rows, &runs)];
-    let each: Vec<_> = (0..rows).map(|row| filled.span(row..row + 1, &runs)).collect();
+    let whole = spans(filled, orders);
+    let runs = |row: usize| &orders[row / (rows / orders.len())];
+    let each: Vec<_> = (0..rows).map(|row| filled.span(row..row + 1, runs(row))).collect();
     let mut trials = Vec::new();
     for (name, spans, way) in [
-        ("attention of one span", &whole[..], Way::Best),
+        ("attention of its spans", &whole[..], Way::Best),
         ("attention, plain", &whole[..], Way::Plain),
         ("attention of a span for each row", &each[..], Way::Best),
     ] {
