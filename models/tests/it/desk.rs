@@ -1,9 +1,12 @@
 //! A desk to try a decoder on: writes tokens to fresh pages and keeps the runs they make.
 
+use half::bf16;
 use kernels::cuda::Gpu;
 use kernels::{PageId, RowAddr, Run, Span};
 use models::{Batch, Decoder, GpuDecoder, KvDtype, LoadOptions, Model, TokenId};
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// Every architecture there is a tiny model of.
 pub(crate) const TINY: [&str; 6] = ["llama", "llama-rope3", "mistral", "qwen2", "qwen3", "gemma3"];
@@ -11,6 +14,20 @@ pub(crate) const TINY: [&str; 6] = ["llama", "llama-rope3", "mistral", "qwen2", 
 /// Folder of a tiny model.
 pub(crate) fn tiny(arch: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny").join(arch)
+}
+
+/// A tiny model whose weights are numbers of bf16, in which a GPU has them.
+pub(crate) fn rounded(arch: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut weights = fs::read(tiny(arch).join("model.safetensors")).unwrap();
+    let header = u64::from_le_bytes(*weights.first_chunk().unwrap()) as usize;
+    for number in weights[8 + header..].chunks_exact_mut(4) {
+        let x = f32::from_le_bytes(*number.first_chunk().unwrap());
+        number.copy_from_slice(&bf16::from_f32(x).to_f32().to_le_bytes());
+    }
+    fs::write(folder.path().join("model.safetensors"), weights).unwrap();
+    fs::copy(tiny(arch).join("config.json"), folder.path().join("config.json")).unwrap();
+    folder
 }
 
 /// Exact arithmetic, one thread, little memory.
@@ -33,8 +50,13 @@ pub(crate) fn load_on(gpu: &Gpu, arch: &str, options: &LoadOptions) -> GpuDecode
 
 /// Loads a tiny model without a tokenizer.
 pub(crate) fn load(arch: &str, options: &LoadOptions) -> Decoder {
-    let (decoder, _) = Decoder::load(&tiny(arch), options, &[0; 32])
-        .unwrap_or_else(|error| panic!("{arch}: {error}"));
+    load_at(&tiny(arch), options)
+}
+
+/// Loads what lies in a folder, without a tokenizer.
+pub(crate) fn load_at(folder: &Path, options: &LoadOptions) -> Decoder {
+    let (decoder, _) = Decoder::load(folder, options, &[0; 32])
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     decoder
 }
 

@@ -1,33 +1,16 @@
 //! The decoder on a GPU against its twin on the CPU; without a GPU every launch of a step is held
 //! against what devices take, on an imagined one.
 
-use crate::desk::{Desk, TINY, Written, difference, load_on, options, same_bits, tiny, tokens};
-use half::bf16;
+use crate::desk::{
+    Desk, TINY, Written, difference, load_at, load_on, options, rounded, same_bits, tokens,
+};
 use kernels::case::gpu;
 use kernels::cuda::Gpu;
 use kernels::{Choice, MASS_ONE, PageId, RowAddr, Run, Span};
-use models::{
-    Batch, Choices, Decoder, GpuDecoder, KvDtype, LoadOptions, Model, RandomModel, Weight,
-};
-use std::fs;
-use tempfile::TempDir;
+use models::{Batch, Choices, GpuDecoder, KvDtype, LoadOptions, Model, RandomModel, Weight};
 
 /// Rows of pages here: a fragment takes several, and fills none evenly.
 const PAGE_ROWS: usize = 4;
-
-/// A tiny model whose weights are numbers of bf16, in which a GPU has them.
-fn rounded(arch: &str) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let mut weights = fs::read(tiny(arch).join("model.safetensors")).unwrap();
-    let header = u64::from_le_bytes(*weights.first_chunk().unwrap()) as usize;
-    for number in weights[8 + header..].chunks_exact_mut(4) {
-        let x = f32::from_le_bytes(*number.first_chunk().unwrap());
-        number.copy_from_slice(&bf16::from_f32(x).to_f32().to_le_bytes());
-    }
-    fs::write(folder.path().join("model.safetensors"), weights).unwrap();
-    fs::copy(tiny(arch).join("config.json"), folder.path().join("config.json")).unwrap();
-    folder
-}
 
 /// As near to the CPU's f32 as a GPU comes: what rounding leaves of activations is multiplied as well.
 fn fine() -> LoadOptions {
@@ -138,8 +121,7 @@ fn a_gpu_gives_what_the_cpu_gives() {
         if gpu.is_imagined() {
             continue;
         }
-        let (want, _) = Decoder::load(folder.path(), &fine(), &[0; 32]).unwrap();
-        let want = steps(want);
+        let want = steps(load_at(folder.path(), &fine()));
         let near = |name: &str, want: &[f32], got: &[f32], tolerance: f64| {
             let error = difference(want, got, 256);
             println!("{arch}, {name}: {error:.2e}");
