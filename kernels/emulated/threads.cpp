@@ -187,12 +187,12 @@ static void run_block(unsigned threads) {
         fiber.warp = &warps[i / LANES];
         fiber.warp->alive++;
     }
+    const bool is_backwards = order() == 1;
     const unsigned step = order() == 2 && threads % 7 ? 7 : 1;
     while (block_alive) {
         bool ran = false;
         for (unsigned n = 0; n < threads; n++) {
-            unsigned i = n * step % threads;
-            if (order() == 1) i = threads - 1 - n;
+            const unsigned i = is_backwards ? threads - 1 - n : n * step % threads;
             Fiber& fiber = fibers[i];
             if (fiber.done || (fiber.waits_on && *fiber.waits_on == fiber.waits_for)) continue;
             fiber.waits_on = nullptr;

@@ -19,6 +19,8 @@ struct Recorded {
     context: Arc<Context>,
     handle: CUgraphExec,
     _kept: Vec<Arc<Memory>>,
+    /// Its kernels stay loaded as long.
+    _gpu: Gpu,
 }
 
 // SAFETY: a handle of the driver, which may be used from any thread that binds the context.
@@ -47,8 +49,8 @@ impl Gpu {
         context.record(false);
         let kept = self.kept().take().unwrap_or_default();
         let handle = recorded?;
-        let context = context.clone();
-        Ok(Graph { recorded: Some(Recorded { context, handle, _kept: kept }) })
+        let (context, gpu) = (context.clone(), self.clone());
+        Ok(Graph { recorded: Some(Recorded { context, handle, _kept: kept, _gpu: gpu }) })
     }
 }
 
