@@ -204,7 +204,7 @@ fn keep_one(state: &Arc<AppState>, generation: &Arc<Generation>) -> Result<(), R
         let (state, generation) = (Arc::clone(state), Arc::clone(generation));
         // Others do not wait for it.
         tokio::task::spawn_blocking(move || {
-            encode_and_ask(&state, &generation, &binding, &context)
+            encode_and_ask(&state, &generation, &binding, &context);
         });
         return Ok(());
     }
