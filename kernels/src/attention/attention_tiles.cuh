@@ -43,6 +43,7 @@ __device__ __forceinline__ u32 transposed8x8(u32 x) {
 
 // A 16-bit format: two numbers in a word, and the product.
 struct Halves {
+    static constexpr bool CODES = false;
     __device__ __forceinline__ static u32 pack(float low, float high) {
         return f16x2_of(clamped(low, F16_MAX), clamped(high, F16_MAX));
     }
@@ -56,6 +57,7 @@ struct Halves {
 };
 
 struct Brains {
+    static constexpr bool CODES = false;
     __device__ __forceinline__ static u32 pack(float low, float high) {
         return bf16x2_of(low, high);
     }
@@ -66,6 +68,11 @@ struct Brains {
         const u32 b[2] = {b0, b1};
         mma_bf16(c, a, b);
     }
+};
+
+// Codes of 8 bits, each a number of bf16 as it is; their scales are for products' sums and for weights.
+struct Codes : Brains {
+    static constexpr bool CODES = true;
 };
 
 // Dims `at` and the next of a query, and their partners in a rotation: with `interleaved` pairs they are each other's,

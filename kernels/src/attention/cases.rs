@@ -120,6 +120,12 @@ pub(super) fn shapes() -> Vec<Case> {
         all.push(Case { page_rows: 48, window: Some(700), ..long.clone() });
         all.push(long);
     }
+    // Codes, for every length of heads that a device decodes, and in parts that are merged.
+    for dims in [64, 80, 96, 128, 256] {
+        let coded = Case { dtype: KvDtype::Int8, heads: (6, 2, dims), ..PLAIN };
+        all.push(Case { runs: RAGGED, positions: 90..119, ..coded.clone() });
+        all.push(Case { runs: long, positions: 1632..1633, window: Some(900), ..coded });
+    }
     // Nothing to see: no runs, only empty ones, only later ones.
     all.push(Case { runs: &[], ..PLAIN });
     all.push(Case { runs: &[(0, 0, 0)], ..PLAIN });

@@ -1,9 +1,9 @@
 //! Attention on a device: a plan for each step, made here and read there, and the kernels that go by
 //! it, layer after layer.
 //!
-//! Accuracy. In f32 and int8 pages, in pages of the plain kernel and in decode over f16 pages, results
-//! are as near to the reference as on a CPU: queries and weights are each two 16-bit numbers. In decode
-//! over bf16 pages a product loses 2^-16 of its size. The tiles of prefill and of shared rows round
+//! Accuracy. In f32 pages, in pages of the plain kernel and in decode over f16 pages, results are as near
+//! to the reference as on a CPU: queries and weights are each two 16-bit numbers. In decode over bf16
+//! and int8 pages a product loses 2^-16 of its size. The tiles of prefill and of shared rows round
 //! queries and weights to the pages' format once: a score is off by at most `u |q| |k|` and a weight by
 //! `u` of itself, `u` being 2^-11 (f16) or 2^-8 (bf16) for both together. See [`tolerance`].
 
@@ -17,6 +17,7 @@ use crate::cuda::{
     Argument, Buffer, Gpu, GpuError, GpuKvPool, GpuRopeTable, HeadRows, Kernel, Output, Pinned,
     Shape,
 };
+use crate::kv::GROUP_DIMS;
 use crate::{KvDtype, KvLayout};
 use plan::{HEAD_DIMS, Job, Plan, SHARED_QUERIES, TILE, Way, prefill_queries};
 use words::Kind;
@@ -316,7 +317,7 @@ fn tolerance(by: &GpuAttention) -> f32 {
     match made.layout.dtype {
         KvDtype::F16 if tiles => 2.0_f32.powi(-11),
         KvDtype::Bf16 if tiles => 2.0_f32.powi(-8),
-        KvDtype::Bf16 if decodes => 2.0_f32.powi(-16),
+        KvDtype::Bf16 | KvDtype::Int8 if decodes => 2.0_f32.powi(-16),
         _ => 0.0,
     }
 }
@@ -393,36 +394,27 @@ fn of_shape(shape: &AttentionShape) -> [Argument<'static>; 4] {
     ]
 }
 
-/// The kernels of `$op` for pages of f16 and bf16, by the length of heads as [`HEAD_DIMS`] has them.
+/// The kernels of `$op` for pages of each format, by the length of heads as [`HEAD_DIMS`] has them.
 macro_rules! by_length {
-    ($op:literal) => {
+    ($op:literal, $($format:literal),*) => {
         const {
-            [
-                [
-                    Kernel::named(concat!($op, "_f16_64")),
-                    Kernel::named(concat!($op, "_f16_80")),
-                    Kernel::named(concat!($op, "_f16_96")),
-                    Kernel::named(concat!($op, "_f16_128")),
-                    Kernel::named(concat!($op, "_f16_256")),
-                ],
-                [
-                    Kernel::named(concat!($op, "_bf16_64")),
-                    Kernel::named(concat!($op, "_bf16_80")),
-                    Kernel::named(concat!($op, "_bf16_96")),
-                    Kernel::named(concat!($op, "_bf16_128")),
-                    Kernel::named(concat!($op, "_bf16_256")),
-                ],
-            ]
+            &[$([
+                Kernel::named(concat!($op, $format, "_64")),
+                Kernel::named(concat!($op, $format, "_80")),
+                Kernel::named(concat!($op, $format, "_96")),
+                Kernel::named(concat!($op, $format, "_128")),
+                Kernel::named(concat!($op, $format, "_256")),
+            ]),*]
         }
     };
 }
 
 /// The kernel for pages of this layout.
 fn kernel(kind: Kind, layout: &KvLayout) -> Kernel {
-    let all = match kind {
-        Kind::Decode => by_length!("attention_decode"),
-        Kind::Prefill => by_length!("attention_prefill"),
-        Kind::Shared => by_length!("attention_shared"),
+    let all: &[[Kernel; HEAD_DIMS.len()]] = match kind {
+        Kind::Decode => by_length!("attention_decode", "_f16", "_bf16", "_int8"),
+        Kind::Prefill => by_length!("attention_prefill", "_f16", "_bf16"),
+        Kind::Shared => by_length!("attention_shared", "_f16", "_bf16"),
         Kind::Merge => return const { Kernel::named("attention_merge") },
         Kind::Plain => {
             return match layout.dtype {
@@ -435,7 +427,13 @@ fn kernel(kind: Kind, layout: &KvLayout) -> Kernel {
     };
     let length = HEAD_DIMS.iter().position(|&dim| dim == layout.head_dim);
     let length = length.expect("a length that fast kernels are made for");
-    all[usize::from(layout.dtype == KvDtype::Bf16)][length]
+    let format = match layout.dtype {
+        KvDtype::F16 => 0,
+        KvDtype::Bf16 => 1,
+        KvDtype::Int8 => 2,
+        KvDtype::F32 => unreachable!("numbers of 32 bits are attended by the plain kernel"),
+    };
+    all[format][length]
 }
 
 /// The shape of a launch, as the sources say at their heads.
@@ -450,7 +448,11 @@ fn launched(kind: Kind, layout: &KvLayout, blocks: usize) -> Shape {
         Kind::Decode => {
             let warps = if is_short { 4 } else { 2 };
             let slots = if dim <= 64 { 4 } else { 3 };
-            (warps, warps * slots * 2 * TILE * line)
+            let tile = 2 * TILE * line;
+            // Codes with their scales wait as they lie, and one tile of them is widened.
+            let coded = 2 * TILE * (dim + 2 * dim.div_ceil(GROUP_DIMS));
+            let is_coded = layout.dtype == KvDtype::Int8;
+            (warps, warps * if is_coded { tile + slots * coded } else { slots * tile })
         }
         Kind::Prefill => (4, tiles(prefill_queries(dim))),
         Kind::Shared => (4, tiles(SHARED_QUERIES)),

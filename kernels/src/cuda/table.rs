@@ -84,7 +84,13 @@ macro_rules! attention {
 /// `attention/decode.cu` for one length of heads.
 macro_rules! attention_decode {
     ($dim:literal) => {
-        attention!("decode.cu", $dim, "attention_decode_f16", "attention_decode_bf16")
+        attention!(
+            "decode.cu",
+            $dim,
+            "attention_decode_f16",
+            "attention_decode_bf16",
+            "attention_decode_int8"
+        )
     };
 }
 

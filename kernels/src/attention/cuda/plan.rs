@@ -117,7 +117,8 @@ impl Plan {
         (self.states, self.turns, self.rows) = (0, 0, 0);
         self.place_runs(job);
         self.cut_tiles(job);
-        let shares = self.shares && job.way == Way::Best;
+        let codes = job.layout.dtype == KvDtype::Int8;
+        let shares = self.shares && job.way == Way::Best && !codes;
         self.shared.find(shares, job, &self.tiles, &mut self.looks);
         let rows_each = self.rows_each(job);
         let mut look = 0;
@@ -347,15 +348,16 @@ impl<'a> Job<'a> {
     fn kind(&self, rows: usize) -> Kind {
         let KvLayout { head_dim, page_rows, dtype, .. } = *self.layout;
         let group = self.group();
-        let halves = matches!(dtype, KvDtype::F16 | KvDtype::Bf16);
         let pages = page_rows >= TILE && page_rows.is_power_of_two();
-        let fast = halves && pages && HEAD_DIMS.contains(&head_dim) && group <= SHARED_QUERIES;
-        if !fast || self.way != Way::Best {
-            Kind::Plain
-        } else if rows * group <= DECODE_QUERIES || (rows == 1 && group <= 2 * DECODE_QUERIES) {
-            Kind::Decode
-        } else {
-            Kind::Prefill
+        let fast = pages && HEAD_DIMS.contains(&head_dim) && group <= SHARED_QUERIES;
+        let few = rows * group <= DECODE_QUERIES || (rows == 1 && group <= 2 * DECODE_QUERIES);
+        match dtype {
+            KvDtype::F32 => Kind::Plain,
+            _ if !fast || self.way != Way::Best => Kind::Plain,
+            _ if few => Kind::Decode,
+            // There are no tiles of codes.
+            KvDtype::Int8 => Kind::Plain,
+            KvDtype::F16 | KvDtype::Bf16 => Kind::Prefill,
         }
     }
 

@@ -282,6 +282,9 @@ fn kernels_are_chosen_by_shape() {
     ] {
         assert_eq!(counts(&layout, &llama, 3, 20), [0, 0, 0, 3, 0]);
     }
+    // Few rows over codes are decoded like others.
+    let codes = KvLayout { dtype: KvDtype::Int8, ..layout };
+    assert_eq!(counts(&codes, &llama, 1, 32_767), [64, 0, 0, 0, 1]);
     // Groups of more than eight heads: one row may be two blocks' work, more are tiles.
     let wide = AttentionShape { heads: 16, kv_heads: 1, ..llama };
     let layout = KvLayout { kv_heads: 1, ..layout };
