@@ -192,7 +192,8 @@ impl<'a> Draft<'a> {
     fn prefill(&mut self) {
         let mut low: Vec<_> = self.going_on().filter(|job| is_low(job)).collect();
         let is_urgent = self.going_on().any(|job| !is_low(job));
-        let all = self.prefill_rows;
+        let all = self.prefill_rows.min(self.rows);
+        self.prefill_rows = all;
         if is_urgent {
             self.prefill_rows -= self.low_rows_wanted(&low).min(low_rows(all, all)).min(all / 2);
         }

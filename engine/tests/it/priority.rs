@@ -128,20 +128,20 @@ fn work_that_nobody_waits_for_gets_its_rows_though_others_want_all_there_are() {
 
 #[test]
 fn work_that_nobody_waits_for_gets_a_quarter_of_a_step_that_prefills_anyway_the_shortest_first() {
-    let mut world = World::new(wide(600), Config { prefill_rows_per_step: 256, ..CONFIG });
-    let long = world.engine.begin_put(spec(&[1], &[5; 600])).unwrap();
+    let shape = ModelShape { batch_rows_max: 160, ..shape(4, 120) };
+    let mut world = World::new(shape, Config { prefill_rows_per_step: 300, ..CONFIG });
+    let long = world.engine.begin_put(spec(&[1], &[5; 190])).unwrap();
     let low = |tokens: &[u32]| FragmentSpec { priority: Low, ..spec(&[1], tokens) };
-    let low = [low(&[3; 200]), low(&[4; 20])].map(|low| world.engine.begin_put(low).unwrap());
+    let low = [low(&[3; 100]), low(&[4; 20])].map(|low| world.engine.begin_put(low).unwrap());
     let plans = plans(&mut world);
     let expected = [
         "encode 0..1",
-        "encode 0..192 · encode 0..20 · encode 0..44",
-        "encode 192..384 · encode 44..108",
-        "encode 384..576 · encode 108..172",
+        "encode 0..120 · encode 0..20 · encode 0..20",
         // What more urgent work leaves is not taken: the step is to be short for those who wait.
-        "encode 576..600 · encode 172..200",
+        "encode 120..190 · encode 20..60",
+        "encode 60..100",
     ];
-    assert_eq!(plans[1..6], expected, "{plans:?}");
+    assert_eq!(plans[1..5], expected, "{plans:?}");
     for put in low.into_iter().chain([long]) {
         put.recv().unwrap().unwrap();
     }
