@@ -190,12 +190,15 @@ impl<'a> Draft<'a> {
     /// Fills the step with encoding and prefill, in the order of `going_on`; of the rows, some are left
     /// to those of low priority.
     fn prefill(&mut self) {
-        let mut low: Vec<_> = self.going_on().filter(|job| is_low(job)).collect();
+        let low = self.going_on().filter(|job| is_low(job));
+        let mut low: Vec<_> =
+            low.map(|job| (job.is_sequence(), self.rows_lacking(job), job)).collect();
         let is_urgent = self.going_on().any(|job| !is_low(job));
         let all = self.prefill_rows.min(self.rows);
         self.prefill_rows = all;
         if is_urgent {
-            self.prefill_rows -= self.low_rows_wanted(&low).min(low_rows(all, all)).min(all / 2);
+            let wanted: usize = low.iter().map(|&(_, rows, _)| rows).sum();
+            self.prefill_rows -= wanted.min(low_rows(all, all)).min(all / 2);
         }
         let given = self.prefill_rows;
         for job in self.going_on().filter(|job| !is_low(job)) {
@@ -205,27 +208,26 @@ impl<'a> Draft<'a> {
         let left = all - used;
         self.prefill_rows = if is_urgent { left.min(low_rows(all, used)) } else { left };
         // A side context's few tokens do not wait for what is long.
-        low.sort_by_key(|job| (job.is_sequence(), self.rows_lacking(job, |_| false)));
-        for job in low {
+        low.sort_by_key(|&(is_sequence, rows, _)| (is_sequence, rows));
+        for (_, _, job) in low {
             self.prefill_one(job);
         }
     }
 
-    /// Rows that jobs of low priority are to compute, and no more urgent one computes for them.
-    fn low_rows_wanted(&self, low: &[&Job]) -> usize {
+    /// Rows that a job of low priority needs, and no more urgent one computes for it.
+    fn rows_lacking(&self, job: &Job) -> usize {
         let needs_too = |need: &Content, other: &Job| other.needs.iter().any(|it| it.id == need.id);
         let is_urgent = |need: &Content| {
             self.going_on().filter(|job| !is_low(job)).any(|other| needs_too(need, other))
         };
-        low.iter().map(|job| self.rows_lacking(job, is_urgent)).sum()
-    }
-
-    /// Rows of what a job needs, but for what others see to, and of its own prefill.
-    fn rows_lacking(&self, job: &Job, is_others: impl Fn(&Content) -> bool) -> usize {
-        let needs = job.needs.iter().filter(|need| !is_others(need));
+        let lacking = |need: &Content| match self.rows_to_encode(need) {
+            // Who else needs it is asked of the few that are not there.
+            rows if rows > 0 && !is_urgent(need) => rows,
+            _ => 0,
+        };
         let own = job.sequence().map_or(0, Sequence::rows_missing);
-        let lacking: usize = needs.map(|need| self.rows_to_encode(need)).sum();
-        lacking + if own > 1 { own } else { 0 }
+        let needed: usize = job.needs.iter().map(lacking).sum();
+        needed + if own > 1 { own } else { 0 }
     }
 
     /// The next rows of what a job needs, and of its own.

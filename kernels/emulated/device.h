@@ -94,10 +94,6 @@ template <class T> T __shfl_up_sync(unsigned mask, T x, unsigned by) {
     const int from = emulated::lane() - static_cast<int>(by);
     return emulated::from_lane(x, from < 0 ? emulated::lane() : from);
 }
-template <class T> T __shfl_sync(unsigned mask, T x, int from) {
-    emulated::check_lanes(mask);
-    return emulated::from_lane(x, from & 31);
-}
 inline int __any_sync(unsigned mask, int x) {
     emulated::check_lanes(mask);
     const emulated::Slot* slots = emulated::exchange(&x, sizeof x);
@@ -129,10 +125,4 @@ inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned by) {
 }
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }
-inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
-inline unsigned max(unsigned a, unsigned b) { return a > b ? a : b; }
 template <class T> T atomicAdd(T* at, T x) { const T before = *at; *at += x; return before; }
-
-struct f16;
-struct bf16;
-#define __cvta_generic_to_shared(at) reinterpret_cast<size_t>(at)
